@@ -26,6 +26,12 @@ def _text(text: str) -> str:
     return re.sub(r"^(?=[.'])", r"\\&", text.replace("\\", "\\e").replace("-", "\\-"), flags=re.MULTILINE)
 
 
+def _paragraph(text: str) -> str:
+    """Return a paragraph of *text*, with its line breaks if click's mark is before it."""
+    table = text.removeprefix("\b\n")
+    return f"{_text(text)}\n" if table == text else f".nf\n{_text(table)}\n.fi\n"
+
+
 def _path(context: click.Context) -> str:
     """Return the words of the command of *context*, without the arguments that one in between takes, too."""
     return f"{_path(context.parent) if context.parent else ''} {context.info_name}".strip()
@@ -37,9 +43,7 @@ def _page(context: click.Context, date: str) -> Iterator[str]:
     yield f'.TH "{name.replace(" ", "-").upper()}" 1 {date} "secret-manager {__version__}" "Secret Manager"'
     yield f".SH NAME\n{_text(name.replace(' ', '-'))} \\- {_text(command.get_short_help_str(200))}"
     yield f".SH SYNOPSIS\n.B {_text(name)}\n{_text(' '.join(command.collect_usage_pieces(context)))}"
-    yield ".SH DESCRIPTION\n" + ".PP\n".join(
-        _text(part) + "\n" for part in (command.help or "").split("\n\n")
-    )
+    yield ".SH DESCRIPTION\n" + ".PP\n".join(map(_paragraph, (command.help or "").split("\n\n")))
     records = [
         record
         for one in command.get_params(context)

@@ -130,6 +130,8 @@ def test_every_option_says_its_form(name: str, run: Run) -> None:
     done = run(*name.split(), "--help", COLUMNS="80", LINES="24")
     assert done.exit_code == 0
     assert max(map(len, done.stdout.splitlines())) <= 80
+    # The mark of a table, not read as such.
+    assert "\\b" not in done.stdout
     assert {"--json", "-q, --quiet", "-h, --help"} <= set(re.findall("  (-.*?)(?:  |\n)", done.stdout))
     for parameter in LEAVES[name].params:
         if isinstance(parameter, click.Option):

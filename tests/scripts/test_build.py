@@ -50,6 +50,8 @@ def test_every_command_has_a_page(manual: Path) -> None:
     assert pages["secret-manager.1"].startswith(
         f'.TH "SECRET-MANAGER" 1 2026-11-01 "secret-manager {__version__}"'
     )
+    # A table keeps its lines.
+    assert ".nf\nIMAGE " in pages["secret-manager-swarm-deploy.1"]
     shown = subprocess.run(
         [system.needs("man", package="man-db"), "--warnings", "--local-file", manual / _PAGE],
         capture_output=True,

@@ -70,7 +70,7 @@ def deploy(
     drops_pair: bool,
     output: Output,
 ) -> None:
-    r"""Deploy for production, or update.
+    """Deploy for production, or update.
 
     Run it on a manager of a swarm. It builds the image, creates missing Docker secrets, deploys stack.yml,
     deploy/stack.secure.yml and each STACKFILE, waits until the service is ready, and creates the first admin
@@ -146,7 +146,7 @@ def _show_plan(output: Output, found: list[Difference]) -> None:
 @click.command("rotate-key")
 @output_options
 def rotate_key(output: Output) -> None:
-    r"""Rotate the deployed service's master key.
+    """Rotate the deployed service's master key.
 
     Run it on a manager of the swarm. It adds a new key to every replica, encrypts under it, rewraps every
     secret, and removes the earlier key. Each step starts only once the one before has reached every worker.
@@ -171,7 +171,7 @@ def rotate_key(output: Output) -> None:
 @click.argument("arguments", metavar="[ARGUMENT]...", nargs=-1, type=click.UNPROCESSED)
 @output_options
 def run(command: str, arguments: tuple[str, ...], output: Output) -> None:
-    r"""Run a command of secret-manager in a job.
+    """Run a command of secret-manager in a job.
 
     COMMAND, such as `backup`, runs once on this manager, on the deployed service's networks, with its image,
     secrets and mounts, as your user. It sees only the current folder, so name files without a path. The exit
@@ -213,7 +213,7 @@ def run(command: str, arguments: tuple[str, ...], output: Output) -> None:
 @click.argument("arguments", metavar="[FILE|-] [OPTION]...", nargs=-1, type=click.UNPROCESSED)
 @output_options
 def rotate_secret(name: str, arguments: tuple[str, ...], output: Output) -> None:
-    r"""Run `swarm rotate` beside a replica.
+    """Run `swarm rotate` beside a replica.
 
     Stores the content of FILE, or of standard input (-), as the new value of the secret NAME, and restarts,
     one after another, the services of this swarm that have the old one. If one is not healthy, value and
@@ -264,7 +264,7 @@ def _asked() -> str:
 @_checkout_option
 @output_options
 def pin_images(checkout: Path, output: Output) -> None:
-    r"""Pin third-party images by digest.
+    """Pin third-party images by digest.
 
     Asks the registry for the current digest of every third-party image that the deployment runs or builds
     from, and writes them to images.env. `swarm deploy` then uses these digests even if the tags move. Run
@@ -297,7 +297,7 @@ def check_deployment(
     jwt_role: str,
     output: Output,
 ) -> None:
-    r"""Check the deployment on all nodes.
+    """Check the deployment on all nodes.
 
     Run it on a manager of the swarm. It prints a line for each result:
 
@@ -317,7 +317,7 @@ def check_deployment(
     role admin has. To create one for this command alone, run in a replica:
 
     \b
-    secret-manager tokens create --name check-swarm --path check-swarm/ \
+    secret-manager tokens create --name check-swarm --path check-swarm/ \\
       --expires-in 1h --scope secret:create --scope secret:fetch \\
       --scope secret:delete --scope secret:purge --scope audit:read
 
