@@ -17,11 +17,13 @@ from pkcs11 import Attribute, KeyType
 _KEPT = {Attribute.EXTRACTABLE: False, Attribute.SENSITIVE: True}
 _SLOT = "hsm=pkcs11,pkcs11:token=sm;object=kek-1"
 
-# Other processes can see the PINs in a command line, so these open nothing later.
+# Other processes can see the PINs in a command line, so both are changed.
 first, other = token_hex(8), token_hex(8)
 make = ("softhsm2-util", "--init-token", "--free", "--label", "sm", "--pin", first, "--so-pin", other)
 subprocess.run(make, check=True, stdout=sys.stderr)
 token = pkcs11.lib(os.environ["PKCS11_MODULE"]).get_token(token_label="sm")
+with token.open(rw=True, so_pin=other) as session:
+    session.set_pin(other, token_hex(8))
 with token.open(rw=True, user_pin=first) as session:
     session.set_pin(first, os.environ["PKCS11_PIN"])
     session.generate_key(KeyType.AES, 256, label="kek-1", store=True, template=_KEPT)
