@@ -31,6 +31,8 @@ def line(app: Flask) -> Line | None:
         ({"url": "https://elsewhere.example"}, "1 webhook altered"),
         ({"progress.cursor": str(ObjectId.from_datetime(NOW - HOUR))}, "1 active webhook behind the trail"),
         ({"progress.cursor": str(ObjectId.from_datetime(NOW + HOUR))}, ""),
+        # As after a replay.
+        ({"progress.cursor": ""}, ""),
     ],
 )
 def test_a_webhook_without_events_needs_a_look(

@@ -33,13 +33,11 @@ def lines(parts: Parts) -> Iterator[Line]:
 
 
 def _behind(subscriptions: Sequence[Subscription], newest: datetime | None) -> int:
-    return sum(
-        one.state == "active" and newest is not None and newest - _place_of(one) > _MAX_BEHIND
-        for one in subscriptions
-    )
+    # One that begins again has no place yet.
+    places = [_place_of(one) for one in subscriptions if one.state == "active" and one.progress.cursor]
+    return sum(newest is not None and newest - place > _MAX_BEHIND for place in places)
 
 
 def _place_of(subscription: Subscription) -> datetime:
     """Return the time of the entries that it has reached."""
-    progress = subscription.progress
-    return Position.decode(progress.cursor).settled.generation_time
+    return Position.decode(subscription.progress.cursor).settled.generation_time
