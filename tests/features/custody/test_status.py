@@ -12,18 +12,17 @@ from vault.core.status import Line, State
 from vault.features.custody.status import lines
 
 KEY = new_key()
-NOW = datetime.now(UTC)
-DRILL = {"action": "key_recovered", "status": "success", "ts": NOW - timedelta(days=9), "seq": 9}
+DRILL = {"action": "key_recovered", "status": "success", "ts": timedelta(days=9), "seq": 9}
 
 
 def checked(state: str = "up", *, minutes: int = 5, **details: Any) -> dict[str, Any]:
-    """Return the entry of a check of one slot, as far as custody reads it."""
+    """Return the entry of a check of one slot, as far as custody reads it; `ts` is its age."""
     slot = {"key_id": KEY.id, "slot": "hsm", "kek": "k", "state": state, "reason": ""}
     return {
         "action": "custody_checked",
         "status": "success",
         "principal": "service",
-        "ts": NOW - timedelta(minutes=minutes),
+        "ts": timedelta(minutes=minutes),
         "seq": 1,
         "details": {"slots": [slot], **details},
     }
@@ -32,7 +31,8 @@ def checked(state: str = "up", *, minutes: int = 5, **details: Any) -> dict[str,
 def lines_of(mongo_uri: str, stored: Stored, *entries: dict[str, Any], file: str = "digest") -> list[Line]:
     """Return the lines of an installation with these entries."""
     if entries:
-        stored.audit_logs.insert_many([{"stream": "s", **one} for one in entries])
+        now = datetime.now(UTC)
+        stored.audit_logs.insert_many([{"stream": "s", **one, "ts": now - one["ts"]} for one in entries])
     installation = Installation({"MONGO_URI": mongo_uri, "MASTER_KEY": text(KEY)}, stored, KEY)
     with installation.parts() as parts:
         parts.keyring = Keyring(KEY, file=file)
