@@ -44,13 +44,15 @@ def test_a_deployment_is_on_record(secured: World, deploy: Run, checkout: Path) 
 def test_a_record_has_no_secret(secured: World, deploy: Run, checkout: Path) -> None:
     """Variables with the name or the form of a secret, and files outside the checkout, are only named."""
     names = ("MASTER_KEY", "MONGO_URI", "DB_PASSWORD", "API_TOKEN", "WEB_HOOK", "JWT_PUBLIC_KEY", "KEY_FILE")
+    names += ("OTEL_EXPORTER_OTLP_HEADERS",)
     (checkout / "own.yml").write_text("".join(f"{name}: ${{{name}}}\n" for name in names))
     secured.stack_file["configs"] = {"a": {"file": "/etc/passwd"}}
     values = dict.fromkeys(names[1:], "hunter2") | {"WEB_HOOK": "https://me:hunter2@host"}
     deploy("own.yml", **values | {"JWT_PUBLIC_KEY": "public", "KEY_FILE": "/run/secrets/key"})
     found = record(secured)
     assert found["variables"] == {"IMAGE": IMAGE, "JWT_PUBLIC_KEY": "public", "KEY_FILE": "/run/secrets/key"}
-    assert found["withheld"] == ["API_TOKEN", "DB_PASSWORD", "MONGO_URI", "WEB_HOOK", "/etc/passwd"]
+    headers = "OTEL_EXPORTER_OTLP_HEADERS"
+    assert found["withheld"] == ["API_TOKEN", "DB_PASSWORD", headers, "WEB_HOOK", "/etc/passwd"]
     assert "hunter2" not in str(found)
 
 
@@ -117,6 +119,14 @@ def test_any_manager_repeats_a_deployment(secured: World, deploy: Run, again: Ru
     assert variables.items() <= options["env"].items()
     assert record(secured) == kept | {"variables": variables}
     assert not options["cwd"].exists()
+
+
+@pytest.mark.usefixtures("secured")
+def test_what_is_not_on_record_is_named(deploy: Run, again: Run, checkout: Path) -> None:
+    """A variable that may be a secret is not on record, so who repeats the deployment has to export it."""
+    (checkout / "own.yml").write_text("a: ${DB_PASSWORD} ${API_TOKEN} ${MONGO_URI}\n")
+    deploy("own.yml", DB_PASSWORD="hunter2", API_TOKEN="hunter2", MONGO_URI="hunter2")
+    assert "warning: the last deployment also had DB_PASSWORD.\n" in again(API_TOKEN="hunter2").stderr
 
 
 def test_a_stack_file_outside_the_checkout_is_recorded(

@@ -29,9 +29,9 @@ STACK_FILES = ("stack.yml", "deploy/stack.secure.yml")
 _LABEL = "secret-manager.deployment"
 _BEGINNING = f"{STACK}-deployment-"
 _DIGITS = 12
-#: Variables that a deployment takes from the service if they are not exported: it may have newer values.
-_OF_SERVICE = frozenset({"KEYRING_CONFIG", "MASTER_KEY_SECRET", "REPLICAS"})
-_SECRET = re.compile("PASS|TOKEN|SECRET|KEY|PIN|CREDENTIAL|URI")
+#: Variables that a deployment takes from the service or from Docker secrets, which may have newer values.
+_OF_SERVICE = frozenset({"KEYRING_CONFIG", "MASTER_KEY", "MASTER_KEY_SECRET", "MONGO_URI", "REPLICAS"})
+_SECRET = re.compile("PASS|TOKEN|SECRET|KEY|PIN|CREDENTIAL|URI|HEADERS")
 _PUBLIC = re.compile("JWT_PUBLIC_KEY|MASTER_KEY_SECRET|.*_FILE")
 
 
@@ -157,7 +157,7 @@ class Records:
         return _read(found[-1]["Spec"]) if found else None
 
     def required(self) -> Record:
-        """Return the record of the last deployment.
+        """Return the record of the last deployment, and say which of its variables and files it lacks.
 
         Raises:
             DeploymentError: There is none.
@@ -165,6 +165,9 @@ class Records:
         found = self.newest()
         if not found:
             raise DeploymentError("no deployment is on record", hint="deploy from a checkout")
+        missing = [name for name in found.withheld if name not in os.environ]
+        if missing:
+            self._stack.progress.say(f"warning: the last deployment also had {', '.join(missing)}.")
         return found
 
     def keep(self, record: Record) -> None:
