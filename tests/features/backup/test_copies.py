@@ -65,9 +65,11 @@ def test_a_file_that_is_not_good_gets_no_name(tmp_path: Path) -> None:
 
 
 def test_no_file_is_replaced(tmp_path: Path) -> None:
-    """A second copy of the same second is refused."""
+    """A name that is taken is refused; a second copy of the same second has the name of the next one."""
     copies = Copies(tmp_path)
+    assert copies.free_name(TIME) == NAME
     copies.path(NAME).write_bytes(b"first")
+    assert copies.free_name(TIME) == "vault-20261203T000744Z.tar"
     with pytest.raises(BackupRefusedError, match=f"{NAME} exists"):
         write(copies, NAME)
     assert copies.path(NAME).read_bytes() == b"first"

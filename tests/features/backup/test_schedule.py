@@ -1,5 +1,6 @@
 """A schedule: what is due, what is kept, and what happens after failures."""
 
+import errno
 import logging
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -139,11 +140,17 @@ def test_a_copy_is_on_record(world: World, stored: Stored, folder: Path) -> None
     assert (record.period, record.failure, record.passed) == (86_400, "", "")
 
 
-def test_a_failure_is_on_record_until_a_success(world: World, folder: Path, stored: Stored) -> None:
+def test_a_failure_is_on_record_until_a_success(
+    world: World, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The record names the step that failed; the trail says that the copy was not kept."""
     schedule = world.schedule()
-    (folder / named(BEGIN)).mkdir()
-    with pytest.raises(BackupRefusedError, match="exists"):
+
+    def fail(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(BackupRefusedError, match="No space left on device"):
+        patch.setattr("os.fsync", fail)
         schedule.act()
     record = world.record()
     assert (record.failure, record.failed_at, record.success) == ("backup", "2026-12-01T00:00:00.000Z", None)

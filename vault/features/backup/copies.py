@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from secrets import token_hex
 from tempfile import mkstemp
@@ -56,6 +56,12 @@ class Copies:
         """Return the names of all copies, the newest first."""
         names = (path.name for path in self._folder.iterdir())
         return sorted(filter(_NAME.fullmatch, names), reverse=True)
+
+    def free_name(self, time: datetime) -> str:
+        """Return the name for a copy of this *time*, or of the first second after it without a copy."""
+        while os.path.lexists(self.path(name_of(time))):
+            time += timedelta(seconds=1)
+        return name_of(time)
 
     @contextmanager
     def locked(self) -> Iterator[str]:

@@ -26,7 +26,7 @@ from vault.features.backup import create as backups
 from vault.features.backup import drill as drills
 from vault.features.backup import record as records
 from vault.features.backup.archive import Progress
-from vault.features.backup.copies import Copies, name_of, time_of
+from vault.features.backup.copies import Copies, time_of
 from vault.features.backup.drill import Step
 from vault.features.backup.errors import (
     BackupRefusedError,
@@ -250,7 +250,7 @@ class Schedule:
         return made if made and made.name in self._copies.names() else None
 
     def _made(self, site: Site) -> Copy:
-        name = name_of(self._now())
+        name = self._copies.free_name(self._now())
         check = partial(backups.read, keyring=site.keyring, progress=_unseen)
         made, size = backups.write(
             self._copies.new(name, check),
