@@ -115,6 +115,16 @@ def test_nothing_is_copied_without_its_entry(
     assert trail() == []
 
 
+@pytest.mark.parametrize("place", [".", "no/such"])
+def test_without_a_place_no_copy_is_on_record(
+    run: Run, trail: Callable[[], list[dict[str, Any]]], place: str
+) -> None:
+    """A folder that exists, or cannot be made, is refused before the entry."""
+    done = run("copy", "--threshold", "2", "--shares", "3", "--out-dir", place, code=2)
+    assert "--out-dir must be a new folder" in done.stderr
+    assert trail() == []
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

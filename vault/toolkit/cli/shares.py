@@ -41,9 +41,11 @@ class Sharing:
         )
 
     def require_place(self, output: Output) -> None:
-        """Require a terminal for shares that are shown."""
+        """Require a terminal for shares that are shown, or a folder that can be made for them."""
         if self.folder is None and (output.as_json or not _is_terminal()):
             raise click.UsageError("shares are shown on a terminal only; use --out-dir")
+        if self.folder and (self.folder.exists() or not self.folder.parent.is_dir()):
+            raise click.UsageError("--out-dir must be a new folder in one that exists")
 
     def split(self, secret: bytes) -> Sequence[tuple[str, str]]:
         """Return the shares of *secret*, each with its name.
