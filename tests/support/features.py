@@ -18,6 +18,11 @@ def tables(name: str) -> Iterator[Any]:
             yield getattr(found, name)
 
 
+def rows(name: str) -> list[Any]:
+    """Return the rows of the tables *name*."""
+    return [row for table in tables(name) for row in table]
+
+
 def merged(name: str) -> dict[str, Any]:
     """Return the tables *name* as one."""
     return {key: value for table in tables(name) for key, value in table.items()}

@@ -32,7 +32,7 @@ KEY = "exactly-thirty-two-characters-ok"
         ("TLS_CERTIFICATE", "TLS_CERT"),
         ("ENABLE_AUTH", "AUTH_ENABLED"),
         ("AUTHENTICATION_ENABLED", "AUTH_ENABLED"),
-        ("ENABLED_CONSOLE", "CONSOLE_ENABLED"),
+        ("ENABLED_AUDIT", "AUDIT_ENABLED"),
     ],
 )
 def test_a_near_miss_is_named(name: str, meant: str) -> None:

@@ -46,3 +46,18 @@ LEAK_SETTINGS = {"PKCS11_PIN": PASSWORD, "TRANSIT_TOKEN": PASSWORD}
 def report_sections(_text: str, time: datetime) -> dict[str, object]:
     """Return the section of a report."""
     return {"custody": CustodyActivity(True, 3, 1, 2, 0, time, needs_drill=False, is_newest=True)}
+
+
+#: Settings with which the service would not start, and what `config check` says.
+WRONG_SETTINGS = [
+    ({"MASTER_KEYRING_FILE": "/k.json"}, "MASTER_KEY: cannot be set together with MASTER_KEYRING_FILE."),
+    (
+        {"MASTER_KEY": "", "MASTER_KEYRING_FILE": "/k.json", "FEATURES_OFF": "custody"},
+        "MASTER_KEYRING_FILE: needs custody, which is in FEATURES_OFF.",
+    ),
+]
+
+#: Settings of which some are in files that are not here.
+SETTINGS_ELSEWHERE = [
+    {"MASTER_KEY": "", "MASTER_KEYRING_FILE": "/k.json", "TRANSIT_TOKEN_FILE": "/run/secrets/transit"},
+]

@@ -151,3 +151,15 @@ def conflicts(world: "World", send: "Send") -> None:
     assert [world.ask(send, "/vault/role/create", role, admin) for _ in range(2)] == [200, 409]
     assert world.ask(send, "/vault/role/create", role | {"issuer": "unknown"}, admin) == 404
     assert world.ask(send, "/vault/issuer/delete", {"name": issuer["name"]}, admin) == 409
+
+
+#: Settings with which the service would not start, and what `config check` says.
+WRONG_SETTINGS = [
+    ({"JWT_JWKS_URL": "http://issuer.example"}, "JWT_JWKS_URL: must be https://…"),
+    ({"JWT_ISSUER": "https://issuer.example"}, "JWT_ISSUER: requires JWT_JWKS_URL or JWT_PUBLIC_KEY."),
+]
+
+#: Settings of which some are in files that are not here.
+SETTINGS_ELSEWHERE = [
+    {"JWT_PUBLIC_KEY_FILE": "/run/secrets/pem", "JWT_ISSUER": "https://issuer.example", "JWT_AUDIENCE": "a"},
+]

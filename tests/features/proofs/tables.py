@@ -52,3 +52,22 @@ OTHER_PRINTS = {"features/proofs/commands": "checkpoints as JSON in ASCII"}
 def report_sections(text: str, time: datetime) -> dict[str, object]:
     """Return the sections of a report in which what others choose is *text*."""
     return {"witnesses": WitnessActivity(4, {text: time, "b.example": None})}
+
+
+#: Settings with which the service would not start, and what `config check` says.
+WRONG_SETTINGS = [
+    (
+        {"AUDIT_WITNESSES": "witness+https://issuer.example"},
+        "AUDIT_WITNESS_TOKEN: is required with witness+https://….",
+    ),
+]
+
+#: Settings that look like a mistake, and what `config check` says.
+DOUBTFUL_SETTINGS = [
+    ({"AUDIT_WITNESS_TOKEN": "smt_x"}, "AUDIT_WITNESS_TOKEN has no effect without AUDIT_WITNESSES"),
+]
+
+#: Settings of which some are in files that are not here.
+SETTINGS_ELSEWHERE = [
+    {"AUDIT_WITNESSES": "witness+https://issuer.example", "AUDIT_WITNESS_TOKEN_FILE": "/run/secrets/token"},
+]

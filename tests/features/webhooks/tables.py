@@ -86,3 +86,17 @@ def conflicts(world: "World", send: "Send") -> None:
     assert 0 < len(webhooks) < 100
     for webhook_id in webhooks:
         world.reply(send, _DELETE, {"webhook_id": webhook_id})
+
+
+#: Settings with which the service would not start, and what `config check` says.
+WRONG_SETTINGS = [
+    ({"WEBHOOK_NETWORKS": "localhost"}, "WEBHOOK_NETWORKS: must be networks"),
+]
+
+#: Settings that look like a mistake, and what `config check` says.
+DOUBTFUL_SETTINGS = [
+    (
+        {"FEATURES_OFF": "webhooks", "WEBHOOK_NETWORKS": "10.0.0.0/8"},
+        "WEBHOOK_NETWORKS has no effect: its feature webhooks is in FEATURES_OFF",
+    ),
+]

@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.commands import Done, invoke
+from tests.support.features import rows
 from tests.system.test_tls import make
-from vault.common import feature
 
 KEY = b64encode(bytes(range(200, 232))).decode()
-HTTPS = "https://issuer.example"
 #: Settings of a service about which nothing is to say.
 GOOD = {"MASTER_KEY": KEY, "AUTH_ENABLED": "true"}
 
@@ -52,11 +51,6 @@ WRONG: list[tuple[dict[str, str], str]] = [
     ({"MASTER_KEY_FILE": "/dev/null"}, "MASTER_KEY: set either MASTER_KEY or MASTER_KEY_FILE, not both."),
     ({"MASTER_KEY": "", "MASTER_KEY_FILE": "no"}, "MASTER_KEY: MASTER_KEY_FILE names a file that does not"),
     ({"MASTER_KEY": "", "MASTER_KEY_FILE": "/dev/null"}, "MASTER_KEY: MASTER_KEY_FILE names an empty file."),
-    ({"MASTER_KEYRING_FILE": "/k.json"}, "MASTER_KEY: cannot be set together with MASTER_KEYRING_FILE."),
-    (
-        {"MASTER_KEY": "", "MASTER_KEYRING_FILE": "/k.json", "FEATURES_OFF": "custody"},
-        "MASTER_KEYRING_FILE: needs custody, which is in FEATURES_OFF.",
-    ),
     ({"MASTER_KEY_FALLBACKS": f"{KEY};{KEY}"}, "MASTER_KEY_FALLBACKS: each must be the base64 of 32 bytes"),
     # MongoDB.
     ({"MONGO_URI": "mongo:27017"}, "MONGO_URI: must be mongodb://…"),
@@ -83,17 +77,12 @@ WRONG: list[tuple[dict[str, str], str]] = [
     ({"CORS_ORIGINS": "app.example.com"}, "CORS_ORIGINS: must be origins such as"),
     ({"AUDIT_SINK": "/var/log/audit"}, "AUDIT_SINK: must be file:///PATH"),
     ({"AUDIT_SINK": "file:///nowhere/audit"}, "AUDIT_SINK: names a file in a folder that does not exist."),
-    ({"JWT_JWKS_URL": "http://issuer.example"}, "JWT_JWKS_URL: must be https://…"),
-    ({"WEBHOOK_NETWORKS": "localhost"}, "WEBHOOK_NETWORKS: must be networks"),
     ({"OTEL_TRACES_EXPORTER": "jaeger"}, "OTEL_TRACES_EXPORTER: must be otlp or none."),
     # Contradictions.
     ({"MAX_VERSIONS": "1000"}, "MAX_VERSIONS: times (MAX_SECRET_BYTES + 256) must be at most"),
     ({"METRICS_BIND": "127.0.0.1:8000"}, "METRICS_BIND: must have a different port from BIND."),
     ({"AUDIT_SINK": "syslog://log", "AUDIT_ENABLED": "no"}, "AUDIT_SINK: requires AUDIT_ENABLED=true."),
     ({"TLS_CERT": "tls.crt"}, "TLS_KEY: is required, because TLS_CERT is set."),
-    ({"JWT_ISSUER": HTTPS}, "JWT_ISSUER: requires JWT_JWKS_URL or JWT_PUBLIC_KEY."),
-    ({"OIDC_ISSUER": HTTPS}, "OIDC_CLIENT_ID: is required with OIDC_ISSUER."),
-    ({"AUDIT_WITNESSES": f"witness+{HTTPS}"}, "AUDIT_WITNESS_TOKEN: is required with witness+https://…."),
 ]
 
 WARNING: list[tuple[dict[str, str], str]] = [
@@ -103,21 +92,12 @@ WARNING: list[tuple[dict[str, str], str]] = [
     ({"TRUSTED_PROXIES": "10.0.0.0/8,0.0.0.0/0"}, "TRUSTED_PROXIES has every address: each client can"),
     ({"MASTER_KEY_FALLBACKS": KEY}, "MASTER_KEY is also in MASTER_KEY_FALLBACKS: a rotation needs a new"),
     ({"MASTER_KEY": "0123456789abcdef" * 2}, "weak master key: MASTER_KEY is 32 hexadecimal digits"),
-    ({"OIDC_ISSUER": HTTPS, "OIDC_CLIENT_ID": "a", "OIDC_CLIENT_SECRET": "b"}, "OIDC_ISSUER has no effect"),
-    ({"PUBLIC_URL": "https://vault.example"}, "PUBLIC_URL has no effect without CONSOLE_ENABLED=true"),
-    (
-        {"PUBLIC_URL": "https://a.example", "ALLOWED_HOSTS": "b.example", "CONSOLE_ENABLED": "1"},
-        "ALLOWED_HOSTS lacks the host of PUBLIC_URL: requests for it get 421",
-    ),
-    ({"AUDIT_WITNESS_TOKEN": "smt_x"}, "AUDIT_WITNESS_TOKEN has no effect without AUDIT_WITNESSES"),
-    (
-        {"FEATURES_OFF": "webhooks", "WEBHOOK_NETWORKS": "10.0.0.0/8"},
-        "WEBHOOK_NETWORKS has no effect: its feature webhooks is in FEATURES_OFF",
-    ),
 ]
 
 
-@pytest.mark.parametrize(("mistake", "said"), WRONG, ids=lambda one: str(one)[:60])
+@pytest.mark.parametrize(
+    ("mistake", "said"), [*WRONG, *rows("WRONG_SETTINGS")], ids=lambda one: str(one)[:60]
+)
 def test_a_wrong_setting_is_found(check: Check, mistake: dict[str, str], said: str) -> None:
     """A setting with which the service would not start is named with the reason, and the exit code is 1."""
     done = check(**(GOOD | mistake))
@@ -125,7 +105,9 @@ def test_a_wrong_setting_is_found(check: Check, mistake: dict[str, str], said: s
     assert any(text.startswith(said) for text in found(done, "wrong")), done.stdout
 
 
-@pytest.mark.parametrize(("mistake", "said"), WARNING, ids=lambda one: str(one)[:60])
+@pytest.mark.parametrize(
+    ("mistake", "said"), [*WARNING, *rows("DOUBTFUL_SETTINGS")], ids=lambda one: str(one)[:60]
+)
 def test_a_doubtful_setting_is_found(check: Check, mistake: dict[str, str], said: str) -> None:
     """A setting with which the service starts, and which looks like a mistake, gives the exit code 3."""
     done = check(**(GOOD | mistake))
@@ -234,16 +216,8 @@ def test_files_can_be_elsewhere(check: Check) -> None:
 @pytest.mark.parametrize(
     "elsewhere",
     [
-        {"JWT_PUBLIC_KEY_FILE": "/run/secrets/pem", "JWT_ISSUER": HTTPS, "JWT_AUDIENCE": "a"},
-        {
-            "OIDC_ISSUER": HTTPS,
-            "OIDC_CLIENT_ID": "a",
-            "OIDC_CLIENT_SECRET_FILE": "/run/secrets/oidc",
-            "CONSOLE_ENABLED": "1",
-        },
-        {"AUDIT_WITNESSES": f"witness+{HTTPS}", "AUDIT_WITNESS_TOKEN_FILE": "/run/secrets/token"},
         {"RATE_LIMIT_STORAGE_URI_FILE": "/run/secrets/uri", "AUDIT_WITNESS_CA": "/run/secrets/ca"},
-        {"MASTER_KEY": "", "MASTER_KEYRING_FILE": "/k.json", "TRANSIT_TOKEN_FILE": "/run/secrets/transit"},
+        *rows("SETTINGS_ELSEWHERE"),
     ],
     ids=lambda elsewhere: next(iter(elsewhere)),
 )
@@ -254,11 +228,3 @@ def test_a_setting_in_a_file_elsewhere_is_not_missing(check: Check, elsewhere: d
     missing = found(check(**(GOOD | elsewhere)), "wrong")
     assert missing
     assert all("names a file that does not exist." in text for text in missing)
-
-
-def test_the_settings_of_each_feature_are_checked(check: Check) -> None:
-    """With all features off, each setting of a feature that is set has no effect, and the check says so."""
-    names = [one.name for one in feature.features()]
-    done = check(**GOOD, FEATURES_OFF=",".join(names), ROTATION_CHECK_SECONDS="1", JWT_ROLES_ONLY="true")
-    said = [text.partition(" ")[0] for text in found(done, "warning")]
-    assert said == ["JWT_ROLES_ONLY", "ROTATION_CHECK_SECONDS"]
