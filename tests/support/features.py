@@ -1,4 +1,15 @@
-"""Tables about a feature that general tests read, in the module `tables` of its tests, if it has one."""
+"""Tables about a feature that general tests read, in the module `tables` of its tests, if it has one.
+
+- commands: `ENTRIES`, `SUCCESSES`; errors without a refusal: `IN_COMMANDS`
+- operations: `OPEN_OPERATIONS`, `FURTHER_SCOPES`, `NAMED_OPERATIONS`, `NEW_NAMES`; bodies: `BODIES`,
+  `QUERIES`, `QUERY_CHANGES`; replies: `RETURNED`, `conflicts`
+- collections: `use`; documents that end with their creator: `create`
+- screens: `SCREENS`, `CONSOLE_ADDRESSES`; `report_sections`
+- events: `make_events`; metrics: `LABELS`; settings: `INVALID_SETTINGS`, `WRONG_SETTINGS`,
+  `DOUBTFUL_SETTINGS`, `SETTINGS_ELSEWHERE`
+- the search for leaks: `CONFIGURED` (free texts), `CREDENTIALS`, `LARGE`, `UNKNOWN`, `LEAK_SETTINGS`,
+  `OTHER_PRINTS`: see `tests/system/leaks_world.py`
+"""
 
 from collections.abc import Iterator
 from importlib import import_module
