@@ -245,18 +245,30 @@ def test_an_open_service_needs_a_look(mongo_uri: str, stored: Stored) -> None:
     assert (lines["settings"].state, "AUTH_ENABLED is off" in lines["settings"].text) == (LOOK, True)
 
 
+@pytest.mark.parametrize(
+    ("function", "code", "expected"),
+    [
+        ("registry.running_programs", 13, ("replicas", LOOK, "docs/mongodb.md#the-mongodb-user")),
+        ("keys_in_use.needs_any", 13, ("keys", DOWN, "docs/mongodb.md#the-mongodb-user")),
+        ("keys_in_use.needs_any", 1, ("keys", LOOK, "docs/runbook.md")),
+    ],
+)
 def test_what_cannot_be_read_is_not_known(
-    installation: Installation, monkeypatch: pytest.MonkeyPatch
+    installation: Installation,
+    monkeypatch: pytest.MonkeyPatch,
+    function: str,
+    code: int,
+    expected: tuple[str, State, str],
 ) -> None:
-    """A part that MongoDB does not answer about is a line that says so; the others are there."""
+    """A part that MongoDB does not answer about is a line that says so; without the claims, it is down."""
 
     def refuse(*_: object) -> None:
-        raise OperationFailure("not allowed", 13)
+        raise OperationFailure("not allowed", code)
 
-    monkeypatch.setattr("vault.core.documents.registry.running_programs", refuse)
+    monkeypatch.setattr(f"vault.core.documents.{function}", refuse)
     [line] = installation.flaws().values()
-    assert (line.subject, line.state) == ("replicas", LOOK)
-    assert line.text == "not known: MongoDB does not allow this to the user in MONGO_URI"
+    assert (line.subject, line.state, line.page) == expected
+    assert line.text.startswith("not known: MongoDB ")
 
 
 def test_many_hosts_and_odd_texts_are_short(installation: Installation) -> None:

@@ -30,6 +30,7 @@ from vault.core.parts import Parts
 from vault.core.trail import assurance
 
 _RUNBOOK = "docs/runbook.md"
+_USER = "docs/mongodb.md#the-mongodb-user"
 
 #: The maximum number of names in a line, and of characters of a text that anyone can store.
 _MAX_NAMES, _MAX_LENGTH = 5, 60
@@ -101,13 +102,14 @@ class Overview:
             primary = self._parts.database.ping()
         except StorageUnavailableError as error:
             reason = error.problem if error.is_denied else self._parts.database.explanation() or error.reason
-            page = f"{_RUNBOOK}#mongodbs-primary-is-lost"
+            page = _USER if error.is_denied else f"{_RUNBOOK}#symptoms"
             return [Line("mongodb", State.DOWN, reason or error.problem, page), *self._files()]
         active = feature.active(self._parts.settings.features_off)
         return [
             *_read("replicas", self._replicas),
             *_read("mongodb", partial(self._mongodb, primary)),
-            *_read("keys", self._agreement),
+            # What it reads decides whether the service serves.
+            *_read("keys", self._agreement, refused=State.DOWN),
             *_read("trail", self._trail),
             *self._files(),
             *self._settings(),
@@ -150,7 +152,7 @@ class Overview:
             yield Line("mongodb", State.DOWN, text, "docs/sharding.md")
             return
         flaws = [*_flaws(self._parts.database.privileges())]
-        page = "docs/mongodb.md#the-mongodb-user" if flaws else "docs/nodes.md"
+        page = _USER if flaws else "docs/nodes.md"
         problems = [*filter(None, [primary.redundancy_warning]), *flaws]
         yield Line.of("mongodb", page, "" if problems else "it has a primary", problems)
         clock = f"{_RUNBOOK}#clocks-differ"
@@ -219,13 +221,15 @@ class Overview:
             yield Line.of("settings", "docs/settings.md", "", problems)
 
 
-def _read(subject: str, lines: Callable[[], Iterable[Line]]) -> list[Line]:
-    """Return the *lines*, or one that says why there are none."""
+def _read(subject: str, lines: Callable[[], Iterable[Line]], refused: State = State.LOOK) -> list[Line]:
+    """Return the *lines*, or one that says why there are none: it is *refused* if the user may not read."""
     try:
         with storage_errors(is_logged=False):
             return [*lines()]
     except VaultError as error:
-        return [Line(subject, State.LOOK, f"not known: {error.problem}", _RUNBOOK)]
+        is_denied = isinstance(error, StorageUnavailableError) and error.is_denied
+        state, page = (refused, _USER) if is_denied else (State.LOOK, _RUNBOOK)
+        return [Line(subject, state, f"not known: {error.problem}", page)]
 
 
 def _flaws(privileges: Privileges) -> Iterator[str]:

@@ -27,6 +27,11 @@ POOL = "Authentication failed., full error: {'code': 18}, Timeout: 3.0s, Topolog
         (ServerSelectionTimeoutError("no host answers"), "ServerSelectionTimeoutError no host answers", ""),
         (DuplicateKeyError("quoting hunter2", code=11000), "DuplicateKeyError 11000", ""),
         (OperationFailure("quoting hunter2", code=13), "OperationFailure 13", DENIED),
+        (
+            OperationFailure("quoting hunter2", 13, {"errmsg": "Command find requires authentication"}),
+            "OperationFailure 13",
+            "MongoDB requires a user, and MONGO_URI has none",
+        ),
         (OperationFailure("quoting hunter2", code=18), "OperationFailure 18", REFUSED),
         (ServerSelectionTimeoutError(POOL), "", REFUSED),
     ],

@@ -64,7 +64,7 @@ def test_without_mongodb_a_line_says_so(tmp_path: Path) -> None:
     first, *others = map(json.loads, done.stdout.splitlines())
     assert (done.returncode, done.stderr, [one["subject"] for one in others]) == (5, "", ["certificates"])
     assert (first["subject"], first["state"], first["page"]) == (
-        *("mongodb", "down", "docs/runbook.md#mongodbs-primary-is-lost"),
+        *("mongodb", "down", "docs/runbook.md#symptoms"),
     )
     assert "127.0.0.1:1" in first["text"]
     assert "hunter2" not in done.stdout
@@ -76,6 +76,7 @@ def test_a_user_whom_mongodb_denies_is_a_line(mongo_uri: str, tmp_path: Path) ->
     done = status(tmp_path, {"MASTER_KEY": text(KEY), "MONGO_URI": denied}, "--json")
     first = json.loads(done.stdout.splitlines()[0])
     assert (done.returncode, first["state"]) == (5, "down")
+    assert first["page"] == "docs/mongodb.md#the-mongodb-user"
     assert first["text"] == "MongoDB refuses the user or the password in MONGO_URI"
 
 

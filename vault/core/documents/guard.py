@@ -10,7 +10,7 @@ from types import TracebackType
 import mongoengine
 from mongoengine.errors import OperationError
 from pymongo import timeout
-from pymongo.errors import BulkWriteError, ConnectionFailure, PyMongoError
+from pymongo.errors import BulkWriteError, ConnectionFailure, OperationFailure, PyMongoError
 
 from vault.common import deadline
 from vault.common.errors import StorageUnavailableError
@@ -29,6 +29,9 @@ _DENIED = {
     _NOT_ALLOWED: "MongoDB does not allow this to the user in MONGO_URI",
     _NOT_AUTHENTICATED: "MongoDB refuses the user or the password in MONGO_URI",
 }
+_NO_USER = "MongoDB requires a user, and MONGO_URI has none"
+#: The end of the text about a command without a user.
+_ANONYMOUS = " requires authentication"
 #: The text of a failed connection whose user MongoDB refuses.
 _REFUSED_USER = "Authentication failed."
 
@@ -117,6 +120,8 @@ def _denied_problem(error: BaseException) -> str | None:
     # To a replica set, the attempts after the first fail with the text alone.
     if isinstance(error, ConnectionFailure) and short_text(error) == _REFUSED_USER:
         return _DENIED[_NOT_AUTHENTICATED]
+    if isinstance(error, OperationFailure) and (error.details or {}).get("errmsg", "").endswith(_ANONYMOUS):
+        return _NO_USER
     return _DENIED.get(getattr(error, "code", None) or 0)
 
 
