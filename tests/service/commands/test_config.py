@@ -170,7 +170,16 @@ def test_a_dotenv_file_is_checked_as_the_service_reads_it(check: Check, tmp_path
     [wrong] = found(check(**GOOD), "wrong")
     assert wrong.endswith(f"It is set in {file}.")
     file.chmod(0o666)
-    assert found(check(**GOOD), "wrong")[0].startswith(".env: is writable by everyone.")
+    done = check(**GOOD)
+    assert found(done, "wrong")[0].startswith(".env: is writable by everyone.")
+    assert found(done, "ok") == []
+    file.chmod(0o600)
+    file.write_text("LOG_LEVEL=info\nBIND\nLOG_LEVEL=debug\n")
+    done = check(**GOOD)
+    assert (done.returncode, found(done, "warning")) == (
+        3,
+        [".env: line 2 is not of the form NAME=value", ".env: LOG_LEVEL is set 2 times"],
+    )
 
 
 def test_a_file_of_variables_is_checked_instead(check: Check, tmp_path: Path) -> None:
@@ -188,11 +197,13 @@ def test_a_line_that_sets_nothing_is_wrong(check: Check, tmp_path: Path) -> None
     (tmp_path / "service.env").write_text(
         "AUTH_ENABLED true\n\n# AUTH\nLOG_LEVEL\nBIND=127.0.0.1:1\nBIND=x:1\n"
     )
-    assert found(check("--env-file", "service.env", **GOOD), "wrong") == [
+    done = check("--env-file", "service.env", **GOOD)
+    assert found(done, "wrong") == [
         "line 1 is not of the form NAME=value",
         "line 4 is not of the form NAME=value",
         "BIND is set 2 times",
     ]
+    assert found(done, "ok") == []
 
 
 def test_files_can_be_elsewhere(check: Check) -> None:

@@ -35,14 +35,14 @@ def test_the_keys_of_a_database_are_counted(check: Check, mongo_uri: str, stored
     """It says how many workers encrypt under the key, and stores nothing, not even a claim."""
     done = check()
     answers, key = "MONGO_URI: MongoDB answers", f"the key {KEY.id} encrypts in"
-    assert found(done, "ok") == [VALID, answers, f"MASTER_KEY: {key} 0 of 0 workers"]
+    assert found(done, "ok") == [answers, f"MASTER_KEY: {key} 0 of 0 workers", VALID]
     assert found(done, "warning") == ["MongoDB's replica set has 1 member: no node may be lost"]
     assert done.returncode == 3
     assert [stored[name].count_documents({}) for name in ("audit_logs", "keys")] == [0, 0]
     with connected(mongo_uri):
         claim(Keyring(KEY))
         claim(Keyring(KEY))
-        assert found(check(), "ok")[-1] == f"MASTER_KEY: {key} 2 of 2 workers"
+        assert found(check(), "ok")[1] == f"MASTER_KEY: {key} 2 of 2 workers"
 
 
 def test_another_key_is_wrong(check: Check, stored: Stored) -> None:
@@ -64,6 +64,15 @@ def test_a_state_that_the_database_refuses_is_wrong(check: Check, stored: Stored
     assert found(check(), "wrong") == []
     [wrong] = found(check(**{name: "false"}), "wrong")
     assert wrong.startswith(f"{name}: ")
+
+
+def test_a_user_whom_mongodb_refuses_is_wrong(check: Check, mongo_uri: str) -> None:
+    """The check names the command that creates the user, and does not say that the service would start."""
+    done = check(MONGO_URI=mongo_uri.replace("mongodb://", "mongodb://unknown:wrong@"))
+    [wrong] = found(done, "wrong")
+    assert wrong.startswith("MONGO_URI: MongoDB refuses the user or the password")
+    assert wrong.endswith("; run `secret-manager replicaset grant`")
+    assert found(done, "ok") == []
 
 
 def test_a_mongodb_that_does_not_answer_is_wrong(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:

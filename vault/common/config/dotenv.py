@@ -19,9 +19,14 @@ def dotenv_path() -> Path:
 
 
 def read_dotenv() -> dict[str, str | None]:
-    """Return the settings in the `.env` file; nothing if there is no file.
+    """Return the settings in the `.env` file; nothing if there is no file. As `dotenv_content`."""
+    return parsed(dotenv_content())
 
-    These settings control access and name the database, so the file, and a link to it, must belong to this
+
+def dotenv_content() -> str:
+    """Return the content of the `.env` file; nothing if there is no file.
+
+    Its settings control access and name the database, so the file, and a link to it, must belong to this
     process's user or to root. The file must not be writable by everyone.
 
     Raises:
@@ -31,7 +36,7 @@ def read_dotenv() -> dict[str, str | None]:
         file = dotenv_path()
         # A folder with this name is a virtual environment.
         if not (file.is_file() or file.is_fifo()):
-            return {}
+            return ""
         # Another user can link to a file of root with chosen content, such as a setuid program's arguments.
         _require_safe(file.lstat())
         # Checked before opening: opening another user's FIFO would wait for that user.
@@ -39,10 +44,9 @@ def read_dotenv() -> dict[str, str | None]:
         with file.open(encoding="utf-8") as stream:
             # Checked again: the path may name another file by now.
             _require_safe(os.fstat(stream.fileno()))
-            content = stream.read()
+            return stream.read()
     except (OSError, ValueError):
         raise _refusal("is not a readable text file.") from None
-    return parsed(content)
 
 
 def parsed(content: str) -> dict[str, str | None]:

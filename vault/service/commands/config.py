@@ -8,7 +8,7 @@ from typing import TextIO
 
 import click
 
-from vault.common.config.dotenv import flaws, parsed, read_dotenv
+from vault.common.config.dotenv import dotenv_content, flaws, parsed
 from vault.common.errors import SettingsError
 from vault.common.outcomes import Exit
 from vault.service.commands.findings import Finding, Result, Variables, checked, online
@@ -50,10 +50,10 @@ def check(output: Output, env_file: TextIO | None, no_files: bool, is_online: bo
     environment, dotenv, found = _read(env_file) if env_file else _read_dotenv()
     settings, of_settings = checked(environment, dotenv, has_files=not no_files)
     found += of_settings
-    if not any(one.result is Result.WRONG for one in of_settings):
-        found.append(Finding(Result.OK, "the service would start with these settings"))
     if settings and is_online:
         found += online(settings)
+    if not any(one.result is Result.WRONG for one in found):
+        found.append(Finding(Result.OK, "the service would start with these settings"))
     _show(output, found)
 
 
@@ -66,12 +66,15 @@ def _read(env_file: TextIO) -> tuple[Variables, Variables, list[Finding]]:
 
 
 def _read_dotenv() -> tuple[Variables, Variables, list[Finding]]:
-    """Return the variables of this process and of `.env`, or why that cannot be read."""
+    """Return the variables of this process and of `.env`, and the flaws of that file."""
     try:
-        return os.environ, {name: value for name, value in read_dotenv().items() if value}, []
+        content = dotenv_content()
     except SettingsError as error:
         found = [Finding(Result.WRONG, reason, name) for name, reason in error.invalid.items()]
         return os.environ, {}, found
+    variables = {name: value for name, value in parsed(content).items() if value}
+    # The service starts without such a line.
+    return os.environ, variables, [Finding(Result.WARNING, flaw, ".env") for flaw in flaws(content)]
 
 
 def _show(output: Output, found: list[Finding]) -> None:

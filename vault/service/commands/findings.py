@@ -114,7 +114,8 @@ def online(settings: Settings) -> Iterator[Finding]:
 
 def _wrong(error: VaultError) -> Finding:
     setting = next((name for kind, name in _SETTINGS.items() if isinstance(error, kind)), "MASTER_KEY")
-    return Finding(Result.WRONG, str(error), setting)
+    is_denied = isinstance(error, StorageUnavailableError) and error.is_denied
+    return Finding(Result.WRONG, f"{error}; {_GRANT}" if is_denied else str(error), setting)
 
 
 def _of_mongodb(database: Database) -> Iterator[Finding]:
