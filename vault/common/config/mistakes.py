@@ -1,5 +1,6 @@
 """Likely mistakes in valid settings: names close to that of a setting, and key files that others can read."""
 
+import re
 import stat
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -12,6 +13,8 @@ _MIN_SIMILARITY = 0.85
 _MIN_LENGTH = 7
 #: Shorter words, such as a single letter, begin too many others.
 _MIN_WORD = 3
+#: The names of settings that name files themselves.
+_OF_FILES = re.compile("TLS_.*|.*_FILE")
 #: Docker mounts secrets there, by default readable by all users of the container.
 _CONTAINER_SECRETS = Path("/run/secrets")
 
@@ -21,15 +24,16 @@ def near_misses(
 ) -> Iterator[tuple[str, str]]:
     """Yield each of *names* that is close to one of *settings*, and that setting.
 
-    Settings that are *used* are no mistakes. The setting ends in `_FILE` if the name does.
+    Settings that are *used* are no mistakes. The setting ends in `_FILE` if the name ends in `FILE`, except
+    one that names a file itself.
     """
     free = [name for name in settings if name not in used]
     for name in sorted(names):
-        suffix = "_FILE" if name.upper().endswith("_FILE") else ""
-        base = name.upper().replace("-", "_").removesuffix("_FILE")
+        names_file = name.upper().endswith("FILE")
+        base = name.upper().replace("-", "_").removesuffix("FILE").removesuffix("_")
         found = _closest(base, free) if {name, name.removesuffix("_FILE")}.isdisjoint(settings) else None
         if found:
-            yield name, f"{found}{suffix}"
+            yield name, f"{found}_FILE" if names_file and not _OF_FILES.fullmatch(found) else found
 
 
 def _closest(name: str, settings: Collection[str]) -> str | None:
