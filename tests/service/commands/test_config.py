@@ -54,7 +54,10 @@ WRONG: list[tuple[dict[str, str], str]] = [
     ({"MASTER_KEY_FALLBACKS": f"{KEY};{KEY}"}, "MASTER_KEY_FALLBACKS: each must be the base64 of 32 bytes"),
     # MongoDB.
     ({"MONGO_URI": "mongo:27017"}, "MONGO_URI: must be mongodb://…"),
-    ({"MONGO_URI": "mongodb://u:p@ss@db"}, "MONGO_URI: must be mongodb://…"),
+    ({"MONGO_URI": "mongodb://u:p@ss@db"}, "MONGO_URI: must have user and password percent-encoded"),
+    ({"MONGO_URI": "mongodb://u:p:ss/@db"}, "MONGO_URI: must have user and password percent-encoded"),
+    ({"MONGO_URI": "mongodb://db/?retryWrite=true"}, "MONGO_URI: must be mongodb://…, without an option"),
+    ({"MONGO_URI": "mongodb://db/?tls=true&tlsCAFile=/"}, "MONGO_URI: names a file that cannot be used."),
     ({"MONGO_URI": "mongodb://db/?maxStalenessSeconds=90"}, "MONGO_URI: must not set maxstalenessseconds"),
     (
         {"MONGO_URI": "mongodb://db/?tls=true&tlsCAFile=ca.pem"},

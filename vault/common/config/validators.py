@@ -31,6 +31,8 @@ _CLASHING_OPTIONS = {"readpreferencetags", "maxstalenessseconds", "fsync"}
 MISSING = "that does not exist."
 #: The storage of rate limits that each worker has for itself.
 MEMORY = "memory://"
+_UNESCAPED = "must have user and password percent-encoded (%40 for @, %2F for /), and numbers as ports."
+_REFUSED_URI = "must be mongodb://…, without an option, a value or another part that PyMongo does not know."
 _MIN_RSA_BITS = 2_048
 #: In `CORS_ORIGINS`: the pages of every origin.
 ANY_ORIGIN = "*"
@@ -207,10 +209,12 @@ def mongo_uri(uri: str) -> None:
         parts = parse_mongodb_uri(uri)
     except FileNotFoundError:
         raise ValidationError(f"names a file {MISSING}") from None
-    except (PyMongoError, ValueError, OSError):
-        raise ValidationError(
-            "must be mongodb://…, with options that PyMongo knows and files that exist."
-        ) from None
+    except OSError:
+        raise ValidationError("names a file that cannot be used.") from None
+    except (PyMongoError, ValueError) as error:
+        # Other texts can quote values. A colon in a password begins a port, it seems.
+        is_unescaped = "must be escaped" in str(error)
+        raise ValidationError(_UNESCAPED if is_unescaped else _REFUSED_URI) from None
     if parts.collection:
         raise ValidationError("must not name a collection.")
     if clashing := _CLASHING_OPTIONS & {option.lower() for option in parts.options}:
