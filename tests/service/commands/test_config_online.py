@@ -13,6 +13,7 @@ from tests.support.rotation import Stored, claim, connected, fill, new_key, sett
 from vault.core.crypto import Keyring
 from vault.core.documents import Database
 from vault.core.documents.primary import Primary
+from vault.core.documents.registry import begin_restore
 
 KEY, FOREIGN = new_key(), new_key()
 VALID = "the service would start with these settings"
@@ -53,6 +54,17 @@ def test_another_key_is_wrong(check: Check, stored: Stored) -> None:
     assert done.returncode == 1
     assert wrong.startswith("MASTER_KEY: ")
     assert FOREIGN.id in wrong
+
+
+def test_all_that_the_database_refuses_is_wrong(check: Check, mongo_uri: str, stored: Stored) -> None:
+    """Wrong keys, lost settings and an unfinished restore are named at once; that is about no setting."""
+    fill(stored, FOREIGN, 1)
+    with connected(mongo_uri):
+        assert begin_restore("a backup", audit_enabled=True, auth_enabled=True)
+    wrong = found(check(AUDIT_ENABLED="false", AUTH_ENABLED="false"), "wrong")
+    restore, *settings_of_others = [text.partition(": ")[0] for text in wrong]
+    assert restore.startswith("a restore into this database is incomplete")
+    assert settings_of_others == ["MASTER_KEY", "AUTH_ENABLED", "AUDIT_ENABLED"]
 
 
 @pytest.mark.parametrize("name", ["AUDIT_ENABLED", "AUTH_ENABLED"])

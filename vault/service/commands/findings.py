@@ -12,6 +12,7 @@ from vault.common.config.validators import MISSING
 from vault.common.errors import (
     AuditStateError,
     AuthStateError,
+    RestoreUnfinishedError,
     SettingsError,
     StorageUnavailableError,
     VaultError,
@@ -28,6 +29,7 @@ Variables = Mapping[str, str]
 _SETTINGS: Mapping[type[VaultError], str] = {
     AuditStateError: "AUDIT_ENABLED",
     AuthStateError: "AUTH_ENABLED",
+    RestoreUnfinishedError: "",
     StorageUnavailableError: "MONGO_URI",
 }
 _GRANT = "run `secret-manager replicaset grant`"
@@ -107,7 +109,7 @@ def online(settings: Settings) -> Iterator[Finding]:
             yield Finding(Result.OK, "MongoDB answers", "MONGO_URI")
             yield from _of_mongodb(database)
             yield from _of_privileges(database)
-            yield _of_keys(parts)
+            yield from _of_keys(parts)
     except VaultError as error:
         yield _wrong(error)
 
@@ -140,14 +142,13 @@ def _of_privileges(database: Database) -> Iterator[Finding]:
         yield Finding(Result.WARNING, text, "MONGO_URI")
 
 
-def _of_keys(parts: Parts) -> Finding:
-    try:
-        parts.guard.require_no_obstacle()
-    except VaultError as error:
-        return _wrong(error)
+def _of_keys(parts: Parts) -> Iterator[Finding]:
+    if refusals := parts.guard.refusals():
+        yield from map(_wrong, refusals)
+        return
     with storage_errors():
         workers = registry.running_workers()
     primary = parts.keyring.primary.id
     encrypting = sum(count for claim, count in workers.items() if claim.key_id == primary)
     shown = f"{encrypting} of {quantity(workers.total(), 'worker')}"
-    return Finding(Result.OK, f"the key {primary} encrypts in {shown}", "MASTER_KEY")
+    yield Finding(Result.OK, f"the key {primary} encrypts in {shown}", "MASTER_KEY")
