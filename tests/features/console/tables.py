@@ -22,6 +22,7 @@ DOUBTFUL_SETTINGS = [
         {"OIDC_ISSUER": "https://issuer.example", "OIDC_CLIENT_ID": "a", "OIDC_CLIENT_SECRET": "b"},
         "OIDC_ISSUER has no effect",
     ),
+    ({"CONSOLE_REASON_REQUIRED": "1"}, "CONSOLE_REASON_REQUIRED has no effect without CONSOLE_ENABLED=true"),
     ({"PUBLIC_URL": "https://vault.example"}, "PUBLIC_URL has no effect without CONSOLE_ENABLED=true"),
     (
         {"PUBLIC_URL": "https://a.example", "ALLOWED_HOSTS": "b.example", "CONSOLE_ENABLED": "1"},

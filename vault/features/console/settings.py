@@ -61,7 +61,7 @@ class ConsoleSettings:
     def doubts(values: Mapping[str, Any]) -> Iterator[str]:
         """Yield a phrase for each setting without effect, and for an address that the service refuses."""
         if not values["CONSOLE_ENABLED"]:
-            for name in ("PUBLIC_URL", "OIDC_ISSUER"):
+            for name in ("PUBLIC_URL", "CONSOLE_REASON_REQUIRED", "OIDC_ISSUER"):
                 if values[name]:
                     yield f"{name} has no effect without CONSOLE_ENABLED=true"
         hosts, host = values["ALLOWED_HOSTS"], urlsplit(values["PUBLIC_URL"] or "").hostname
