@@ -147,6 +147,12 @@ FAULTS: list[tuple[str, Fault, dict[str, State], str]] = [
         {"keys": DOWN},
         f"the master key here has the ID {OTHER.id}",
     ),
+    (
+        "a primary key that the workers lack",
+        change(MASTER_KEY=text(OTHER), MASTER_KEY_FALLBACKS=text(KEY)),
+        {"keys": DOWN},
+        f"running workers lack the primary master key here, {OTHER.id}; give it to them as a fallback",
+    ),
     ("a missing master key", stored_under_another, {"keys": DOWN}, OTHER.id),
     ("a rewrap that is due", not_rewrapped, {"keys": LOOK}, "keys rewrap"),
     ("a key to drop", change(MASTER_KEY_FALLBACKS=text(OTHER)), {"keys": LOOK}, "needs 1 fallback key"),

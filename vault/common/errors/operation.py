@@ -109,17 +109,21 @@ class KeyMissingError(VaultError):
         hint="add it to MASTER_KEY_FALLBACKS",
     )
 
-    def __init__(self, *missing: str, wrong: str = "", has_file: bool = False) -> None:
+    def __init__(self, *missing: str, wrong: str = "", has_file: bool = False, unshared: str = "") -> None:
         """Make an error for operators that names the *missing* keys, if any.
 
-        *wrong* is the ID of the primary key if the database knows no key of this process. *has_file*: the
-        keys are in a keyring file.
+        *wrong* is the ID of the primary key if the database knows no key of this process; *unshared* if only
+        other workers lack it. *has_file*: the keys are in a keyring file.
         """
         names = f": {', '.join(missing)}" if missing else ""
         problem = f"a master key in use is missing here{names}"
         if wrong:
             problem = f"the master key here has the ID {wrong}, and the database needs {', '.join(missing)}"
-        super().__init__(problem, hint=remedy_of(len(missing), is_wrong=bool(wrong), has_file=has_file))
+        hint = remedy_of(len(missing), is_wrong=bool(wrong), has_file=has_file)
+        if unshared:
+            problem = f"running workers lack the primary master key here, {unshared}"
+            hint = "give it to them as a fallback key first, or start this one with their keys"
+        super().__init__(problem, hint=hint)
 
 
 def remedy_of(count: int, *, is_wrong: bool, has_file: bool) -> str:

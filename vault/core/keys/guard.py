@@ -349,6 +349,8 @@ def _error(keyring: Keyring, missing: Sequence[str], found: Disagreement) -> Key
     """Return the error about the *missing* keys, or about the signer alone."""
     signing = [_signing_key(found.signer)] if found.signer and not (missing and found.is_wrong) else []
     names = [*missing, *signing]
+    if not names and keyring.primary.id in found.missing:
+        return KeyMissingError(unshared=keyring.primary.id)
     wrong = keyring.primary.id if found.is_wrong and names else ""
     return KeyMissingError(*names, wrong=wrong, has_file=bool(keyring.file))
 
