@@ -117,6 +117,11 @@ def expiring_entries(installation: Installation) -> None:
     installation.stored.audit_logs.create_index("previous_ts", expireAfterSeconds=60)
 
 
+def drop_index(name: str) -> Fault:
+    """Return the fault of the trail without this index."""
+    return lambda one: one.stored.audit_logs.drop_index(name) and None
+
+
 def tampering(installation: Installation) -> None:
     with connected(installation.uri):
         trail = AuditTrail(Keyring(KEY))
@@ -170,6 +175,9 @@ FAULTS: list[tuple[str, Fault, dict[str, State], str]] = [
     ("no trail", audit_off, {"trail": LOOK}, "requests leave no entries"),
     ("a validator", blocked_trail, {"trail": LOOK}, "validator"),
     ("an index that removes entries", expiring_entries, {"trail": LOOK}, "MongoDB removes entries"),
+    ("a trail without its unique index", drop_index("stream_1_seq_1"), {"trail": LOOK}, "unique index"),
+    ("a trail without retention", drop_index("retention"), {"trail": LOOK}, "not AUDIT_TTL_DAYS"),
+    ("another retention", change(AUDIT_TTL_DAYS="9000"), {"trail": LOOK}, "not AUDIT_TTL_DAYS"),
     ("tampering", tampering, {"trail": LOOK}, "a verification found tampering"),
     ("a page of any origin", change(CORS_ORIGINS="*"), {"settings": LOOK}, "CORS_ORIGINS is *"),
     ("a misspelt setting", change(CORS_ORIGIN="https://a.example"), {"settings": LOOK}, "did you mean"),

@@ -1,7 +1,7 @@
 """MongoDB's indexes: for queries, uniqueness and expiry."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pkgutil import resolve_name
 from typing import Any
 
@@ -147,6 +147,17 @@ def build_trail(entries: Any, *, audit_ttl_days: int) -> None:
             "prevents it; run `secret-manager replicaset initiate` or `grant`; "
             "if that does not help, run `secret-manager audit verify`"
         )
+
+
+def trail_flaws(*, audit_ttl_days: int) -> Iterator[str]:
+    """Yield a phrase for each index of the trail on which its promises depend, and that differs."""
+    existing = _existing(AuditEntry.raw())
+    remedy = "run `secret-manager replicaset grant`"
+    if existing and not _has(existing, _STREAM_INDEX, {"unique": True}):
+        yield f"its unique index is missing: {remedy}"
+    retention = {"expireAfterSeconds": retention_seconds(audit_ttl_days)}
+    if existing and not _has(existing, list(RETENTION_KEY.items()), retention):
+        yield f"its retention is not AUDIT_TTL_DAYS: restart the service, or {remedy}"
 
 
 def _index_secrets() -> None:

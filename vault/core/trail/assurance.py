@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from vault.core.attempt import Action
-from vault.core.documents import registry
+from vault.core.documents import indexes, registry
 from vault.core.documents.guard import storage_errors
 from vault.core.principal import OPERATOR
 from vault.core.trail.streams.collection import collection, collection_findings
@@ -61,7 +61,8 @@ def condition(retention_days: int) -> Condition:
         tampering_at = _by_operators(Action.AUDIT_TAMPERING)
         # The service's own collection has none.
         has_validator = bool(collection().options().get("validator"))
-    problems = [finding.text for finding in collection_findings(retention_days)]
+        flaws = [*indexes.trail_flaws(audit_ttl_days=retention_days)]
+    problems = [*(finding.text for finding in collection_findings(retention_days)), *flaws]
     if has_validator:
         problems.append("someone has added a validator, by which MongoDB can refuse entries")
     if tampering_at and not (verified_at and verified_at > tampering_at):
