@@ -149,6 +149,17 @@ def test_certificates_are_read(check: Check, tmp_path: Path) -> None:
     assert soon.startswith("a certificate in TLS_CERT expires on ")
 
 
+def test_health_checks_need_a_certificate_of_the_clients_authority(check: Check, tmp_path: Path) -> None:
+    """A certificate of the service that its own authority for clients refuses is a warning."""
+    authority, other = make(tmp_path, "authority"), make(tmp_path, "other")
+    pair = make(tmp_path, "server", authority)
+    tls = {"TLS_CERT": str(pair.certificate), "TLS_KEY": str(pair.key)}
+    said = "TLS_CLIENT_CA does not accept TLS_CERT, with which `secret-manager ready` asks: "
+    for one, count in ((authority, 0), (other, 1)):
+        warnings = found(check(**GOOD, **tls, TLS_CLIENT_CA=str(one.certificate)), "warning")
+        assert sum(text.startswith(said) and len(text) > len(said) for text in warnings) == count
+
+
 def test_json_has_an_object_for_each_finding(check: Check) -> None:
     """With `--json`, each finding is an object with its result, text and setting."""
     done = check("--json", **(GOOD | {"LOG_LEVEL": "loud", "MONGO_URL": "x"}))

@@ -2,6 +2,7 @@
 
 import ssl
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from marshmallow import ValidationError
@@ -46,6 +47,29 @@ def authorities(path: str) -> None:
         ssl.create_default_context(cafile=path)
     except (OSError, ValueError):
         raise ValidationError("must name a file with certificates in PEM.") from None
+
+
+def refusal(certificate: str, key: str, authority: str) -> str:
+    """Return why a service that trusts *authority* refuses a client with this *certificate*; empty if not.
+
+    By a handshake in memory, as a health check has one.
+    """
+    client, server = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
+    server.verify_mode = ssl.CERT_REQUIRED
+    server.load_verify_locations(authority)
+    for context in (client, server):
+        context.load_cert_chain(certificate, key)
+    sent, replied = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ends = (client.wrap_bio(replied, sent), server.wrap_bio(sent, replied, server_side=True))
+    try:
+        # The client's certificate is in its second message.
+        for end in (*ends, *ends):
+            with suppress(ssl.SSLWantReadError):
+                end.do_handshake()
+    except ssl.SSLError as error:
+        return str(getattr(error, "verify_message", error.reason))
+    return ""
 
 
 def unreadable(path: Path) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from vault.common.config.settings import Settings
+from vault.common.config.tls_files import refusal
 from vault.common.config.validators import MISSING
 from vault.common.errors import (
     AuditStateError,
@@ -94,6 +95,10 @@ def _warnings(settings: Settings) -> Iterator[str]:
     yield from settings.mistakes
     yield from settings.certificates.warnings
     yield from (f"weak master key: {weakness}; rotate it" for weakness in settings.weak_keys)
+    certificate, key, authority = settings.tls_cert, settings.tls_key, settings.tls_client_ca
+    reason = refusal(certificate, key, authority) if certificate and key and authority else ""
+    if reason:
+        yield f"TLS_CLIENT_CA does not accept TLS_CERT, with which `secret-manager ready` asks: {reason}"
 
 
 def online(settings: Settings) -> Iterator[Finding]:
