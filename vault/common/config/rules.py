@@ -1,7 +1,7 @@
 """Rules about several settings."""
 
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Collection as Names
 from typing import Any
 
 from marshmallow import Schema, ValidationError, post_load, validates_schema
@@ -48,16 +48,17 @@ def of_features(name: str) -> list[Callable[..., Any]]:
     return [getattr(kind, name) for kind in feature.settings() if hasattr(kind, name)]
 
 
-def _errors(checks: Iterable[_Check], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the errors of all *checks*."""
+def _errors(checks: Iterable[_Check], values: Mapping[str, Any], unknown: Names[str]) -> dict[str, Any]:
+    """Return the errors of all *checks*; what concerns *unknown* settings has none."""
     errors: dict[str, Any] = {}
     for check in checks:
-        # An invalid setting is not among the values: what concerns it is not known.
-        with suppress(KeyError):
-            try:
-                check(values)
-            except ValidationError as error:
-                errors |= error.messages_dict
+        try:
+            check(values)
+        except ValidationError as error:
+            errors |= error.messages_dict
+        except KeyError as error:
+            if error.args[0] not in unknown:
+                raise
     return errors
 
 
@@ -67,8 +68,10 @@ class Rules(Schema):
     # Also if other settings are invalid: the message lists all errors.
     @validates_schema(skip_on_field_errors=False, pass_original=True)
     def _check(self, values: Mapping[str, Any], raw: Mapping[str, str], **_: object) -> None:
-        errors = _errors((*_VALUE_CHECKS, *of_features("check_values")), values)
-        errors |= _errors((*_RAW_CHECKS, *of_features("check")), raw)
+        # Those that are invalid are not among the values.
+        invalid = self.fields.keys() - values.keys()
+        errors = _errors((*_VALUE_CHECKS, *of_features("check_values")), values, invalid)
+        errors |= _errors((*_RAW_CHECKS, *of_features("check")), raw, ())
         if errors:
             raise ValidationError(errors)
 
