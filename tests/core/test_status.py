@@ -17,6 +17,7 @@ from vault.common.config.settings import Settings
 from vault.common.outcomes import Status
 from vault.core.attempt import Action, Attempt
 from vault.core.crypto import Keyring
+from vault.core.documents import registry
 from vault.core.documents.database import Privileges
 from vault.core.documents.primary import Primary
 from vault.core.documents.registry import begin_restore
@@ -226,6 +227,34 @@ def test_a_difference_of_the_clocks_is_found(
     """From 10 seconds on, someone should look; from 5 minutes on, this machine's replica does not serve."""
     monkeypatch.setattr(Primary, "clock_offset", seconds)
     assert {subject: line.state for subject, line in installation.flaws().items()} == {"clock": state}
+
+
+@pytest.mark.parametrize("starts", [True, False])
+def test_a_worker_that_starts_or_ends_meanwhile_is_of_no_earlier_version(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch, starts: bool
+) -> None:
+    """The status reads workers and their versions one after the other; what changes in between is no flaw."""
+    running_programs = registry.running_programs
+
+    def start() -> None:
+        installation.claim(KEY)
+
+    def end() -> None:
+        installation.stored["keys"].delete_one({"program": {"$exists": 1}})
+
+    def read() -> object:
+        change = start if starts else end
+        change()
+        found = running_programs()
+        change()
+        return found
+
+    with connected(installation.uri):
+        for _ in range(2):
+            start()
+    monkeypatch.setattr(registry, "running_programs", read)
+    lines = installation.lines()
+    assert (lines["replicas"].state, "earlier" in lines["replicas"].text) == (State.WELL, False)
 
 
 def test_a_few_members_and_a_shard_are_found(

@@ -123,10 +123,13 @@ class Overview:
         ]
 
     def _replicas(self) -> Iterator[Line]:
+        before = registry.running_workers().total()
         programs = registry.running_programs()
+        # Meanwhile, a worker can have started or ended.
+        workers = min(before, registry.running_workers().total())
         serving = {one: count for one, count in programs.items() if one.serves}
         # Workers of earlier versions name no program.
-        silent = registry.running_workers().total() - programs.total()
+        silent = max(workers - programs.total(), 0)
         count = sum(serving.values()) + silent
         if not count:
             yield Line("replicas", State.DOWN, "no replica runs", f"{_RUNBOOK}#symptoms")
