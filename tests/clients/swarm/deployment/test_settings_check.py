@@ -83,7 +83,15 @@ def test_a_variable_that_no_stack_file_reads_is_named(deploy: Run, exported: str
 
 
 def test_the_image_judges_variables_that_are_almost_settings(swarm: World, deploy: Run) -> None:
-    """A variable that is almost the name of a setting is checked with the settings: it may be refused."""
-    deploy(CORS_ORIGIN="*")
-    [call] = [call for call, _ in swarm.called if call[0] == "run"]
+    """One that is almost the name of a setting is checked, by its name only: its value may be a secret."""
+    deploy(CORS_ORIGIN="hunter2")
+    [(call, options)] = [(call, options) for call, options in swarm.called if call[0] == "run"]
     assert "CORS_ORIGIN" in call
+    assert options["env"]["CORS_ORIGIN"] == "set"
+
+
+def test_warnings_have_an_order(deploy: Run) -> None:
+    """Two checks of the same variables say the same."""
+    done = deploy(TLS_KEY="k", TLS_CERT="c", TLS_CLIENT_CA="a", BIND="b")
+    said = [line.split()[1] for line in done.stderr.splitlines() if "no stack file" in line]
+    assert said == ["BIND", "TLS_CERT", "TLS_CLIENT_CA", "TLS_KEY"]

@@ -19,6 +19,9 @@ _DECIDED = ("BIND", "TLS_CERT", "TLS_KEY", "TLS_CLIENT_CA")
 _OWN = ("DOCKER_BUILD_OPTIONS", "IMAGE", "IMAGES_FILE", "KEYRING_CONFIG", "MASTER_KEY_SECRET", "REPLICAS")
 _VARIABLE = re.compile(r"\$\{([A-Z][A-Z0-9_]*)")
 
+#: What a variable that is almost a setting has in the check, as its own value may be a secret.
+_HIDDEN = "set"
+
 #: The exit code of an image of an earlier version, which has no such command.
 _UNKNOWN = 2
 
@@ -43,12 +46,10 @@ def check(
     near = dict(near_misses(exported, [*names, *_OWN], exported))
     for name in [name for name, meant in near.items() if meant not in settings]:
         say(f"warning: {name} has no effect; did you mean {near.pop(name)}?")
-    for name in exported.intersection(_DECIDED).difference(settings):
+    for name in sorted(exported.intersection(_DECIDED).difference(settings)):
         say(f"warning: {name} has no effect: no stack file passes it to the service")
     # The service's own check knows which of the others it refuses.
-    given = {name: value for name, value in settings.items() if value} | {
-        name: os.environ[name] for name in near
-    }
+    given = {name: value for name, value in settings.items() if value} | dict.fromkeys(near, _HIDDEN)
     found = _found(program, image, given)
     for one in found:
         if one["result"] != "ok":
