@@ -481,3 +481,12 @@ def test_a_failure_of_the_program_ends_a_deployment(swarm: World, deploy: Run) -
     done = deploy(status=1)
     assert re.search("error: docker stack ended with 15$", done.stderr.strip())
     assert deployed(swarm) == []
+
+
+@pytest.mark.parametrize("node", ["A", ""])
+def test_backups_that_do_not_run_are_named(secured: World, deploy: Run, node: str) -> None:
+    """After a deployment, a line says whether the service of the backups has no running task."""
+    secured.stack_file["services"]["backup"] = {"image": "image"}
+    secured.service("backup", on=node)
+    line = "Backups do not run yet: for the reason, run docker service ps --no-trunc secret-manager_backup"
+    assert (line in deploy().stderr) == (not node)

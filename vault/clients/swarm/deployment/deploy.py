@@ -18,7 +18,7 @@ from vault.clients.swarm.deployment import certificates, images, plan, settings_
 from vault.clients.swarm.deployment.certificates import Certificates, Pair
 from vault.clients.swarm.deployment.jobs import Job, Jobs
 from vault.clients.swarm.deployment.keys import MasterKeys, new_key, require_key
-from vault.clients.swarm.deployment.manager import SERVICE, STACK, container_of
+from vault.clients.swarm.deployment.manager import BACKUP, SERVICE, STACK, container_of
 from vault.clients.swarm.deployment.members import Members, Placement, hosts_of
 from vault.clients.swarm.deployment.program import DeploymentError
 from vault.clients.swarm.deployment.record import STACK_FILES, Record, Records, exported
@@ -323,6 +323,8 @@ class Deployment:
             )
             return Deployed(replicas=0, token="", steps="")
         self._say("The service is ready.")
+        if "backup" in self._merged["services"] and not self._stack.running(BACKUP):
+            self._say(f"Backups do not run yet: for the reason, run docker service ps --no-trunc {BACKUP}")
         token = self._first_token(image)
         return Deployed(replicas=replicas, token=token, steps=self._next_steps(key_secret))
 
