@@ -186,6 +186,20 @@ def test_a_copy_that_was_not_handed_over_is_handed_over_later(world: World, tmp_
     assert world.copies() == [named(BEGIN), named(BEGIN + DAY + 2 * HOUR)]
 
 
+@pytest.mark.promise("purges")
+def test_while_the_program_fails_copies_do_not_fill_the_disk(world: World, tmp_path: Path) -> None:
+    """Twice as many copies stay, and the last one that was handed over; after a success, as many as usual."""
+    world.schedule(keep=1).act()
+    failing = world.schedule(keep=1, program=program(tmp_path, "exit 1"))
+    for day in range(1, 4):
+        world.now = BEGIN + day * DAY
+        with pytest.raises(BackupRefusedError, match="exit code 1"):
+            failing.act()
+    assert world.copies() == [named(BEGIN + day * DAY) for day in (0, 2, 3)]
+    world.schedule(keep=1).act()
+    assert world.copies() == [named(BEGIN + 3 * DAY)]
+
+
 def test_a_program_that_cannot_run_is_reported(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

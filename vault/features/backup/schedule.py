@@ -232,15 +232,22 @@ class Schedule:
         copy = self._waiting(record) or self._made(site)
         record = replace(record, period=int(self._plan.every.total_seconds()), made=copy)
         record.save(site.keyring)
+        # While the program fails, copies must not fill the disk.
+        self._retire(2 * self._plan.keep, record)
         self._work = Work.PROGRAM
         self._hand_over(copy)
         record = replace(record, success=copy, failure="", failed_at="")
         record.save(site.keyring)
         self._work = Work.BACKUP
-        removed = self._copies.retire(self._plan.keep, {copy.name, record.passed})
+        removed = self._retire(self._plan.keep, record)
         about = {"file": copy.name, "as_of": copy.as_of, "bytes": copy.bytes, "removed": removed}
         logger.info("a backup was made", extra=about)
         return record
+
+    def _retire(self, keep: int, record: Record) -> list[str]:
+        """Remove all copies but the newest *keep*, and those that *record* names; return their names."""
+        named = {copy.name for copy in (record.made, record.success) if copy}
+        return self._copies.retire(keep, {*named, record.passed})
 
     def _waiting(self, record: Record) -> Copy | None:
         """Return the copy that was made and not handed over, unless the next one is due."""
