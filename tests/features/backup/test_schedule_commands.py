@@ -1,6 +1,7 @@
 """The command `backup schedule`."""
 
 import json
+import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -95,6 +96,25 @@ def test_a_schedule_runs_until_it_is_stopped(environment: dict[str, str], tmp_pa
     assert made[0]["file"].startswith("vault-")
     assert made[0]["removed"] == []
     assert list(tmp_path.glob(".vault-unfinished-*")) == []
+
+
+@pytest.mark.parametrize(("name", "problem"), [("no", "does not exist"), ("read-only", "is not writable")])
+def test_a_wrong_folder_is_refused(
+    command: Run, tmp_path: Path, stored: Stored, monkeypatch: pytest.MonkeyPatch, name: str, problem: str
+) -> None:
+    """A folder that is missing, or cannot take copies, is refused before anything is on record."""
+    (tmp_path / "read-only").mkdir()
+    access = os.access
+
+    def is_accessible(path: Path, mode: int) -> bool:
+        # The tests' user may write everywhere.
+        return access(path, mode) and not (str(path).endswith("read-only") and mode == os.W_OK)
+
+    monkeypatch.setattr(os, "access", is_accessible)
+    done = command("schedule", "--to", tmp_path / name, "--once")
+    assert (done.returncode, problem in done.stderr) == (2, True)
+    assert stored.backups.find_one() is None
+    assert stored.audit_logs.find_one() is None
 
 
 def test_a_schedule_can_be_forgotten(command: Run, tmp_path: Path, stored: Stored) -> None:

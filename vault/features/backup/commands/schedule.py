@@ -17,7 +17,7 @@ from vault.service.commands.context import connected
 from vault.toolkit.cli import parameters
 from vault.toolkit.cli.output import Output, output_options
 
-_FOLDER = click.Path(exists=True, file_okay=False, resolve_path=True, path_type=Path)
+_FOLDER = click.Path(exists=True, file_okay=False, writable=True, resolve_path=True, path_type=Path)
 _PROGRAM = click.Path(exists=True, dir_okay=False, executable=True, resolve_path=True)
 
 
@@ -75,7 +75,11 @@ def site(parts: Parts) -> Site:
     help="Run PROGRAM with the path of each copy, to keep it elsewhere, too.  [default: none]",
 )
 @click.option("--once", is_flag=True, help="Do what is due, and exit: for a timer of this period.")
-@click.option("--off", is_flag=True, help="Forget the schedule: the service no longer warns of old copies.")
+@click.option(
+    "--off",
+    is_flag=True,
+    help="Once you make no more copies, forget the schedule: until then, the service warns of old ones.",
+)
 @output_options
 def schedule(
     output: Output,
