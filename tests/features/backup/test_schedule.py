@@ -3,6 +3,8 @@
 import errno
 import logging
 from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -23,7 +25,7 @@ from vault.features.backup import record as records
 from vault.features.backup import schedule as schedules
 from vault.features.backup.copies import Copies, time_of
 from vault.features.backup.errors import BackupRefusedError, DrillFailedError, ScheduleBusyError
-from vault.features.backup.record import Record
+from vault.features.backup.record import Copy, Record
 
 pytestmark = pytest.mark.process
 
@@ -267,6 +269,68 @@ def test_an_interrupted_drill_is_made_again(world: World, monkeypatch: pytest.Mo
     schedule.act()
     assert world.record().passed == named(BEGIN)
     assert world.copies() == [named(BEGIN)]
+
+
+@pytest.mark.parametrize("passes", [True, False])
+def test_a_drill_keeps_what_others_record_meanwhile(
+    world: World, monkeypatch: pytest.MonkeyPatch, passes: bool
+) -> None:
+    """What another process made or failed in during a long drill stays on record, beside its result."""
+    copy = Copy(named(BEGIN + DAY), "2026-12-02T00:00:00.000Z", 4)
+    failed_at = "2026-12-02T01:00:00.000Z"
+
+    def flaw(*_: object) -> str:
+        with world.connect() as site:
+            found = Record.stored(site.keyring)
+            assert found is not None
+            replace(found, made=copy, failure="program", failed_at=failed_at).save(site.keyring)
+        return "" if passes else "damaged"
+
+    monkeypatch.setattr(schedules.Schedule, "_flaw", flaw)
+    expected = nullcontext() if passes else pytest.raises(DrillFailedError)
+    with expected:
+        world.schedule(drill_every=DAY).act()
+    record = world.record()
+    assert (record.made, record.drilled, record.is_drill_good) == (copy, named(BEGIN), passes)
+    assert record.failure == ("program" if passes else "drill")
+
+
+def test_the_next_drill_removes_what_a_killed_one_left(world: World, stored: Stored, folder: Path) -> None:
+    """A schedule has one scratch database; those of others are left alone."""
+    schedule = world.schedule(drill_every=DAY)
+    schedule.act()
+    own = f"drill_{(folder / '.vault-schedule').read_text()}"
+    others = "drill_0123456789abcdef"
+    for name in (own, others):
+        stored.client[name].secrets.insert_one({})
+    try:
+        world.now += DAY
+        assert schedule.act().passed == named(BEGIN + DAY)
+        found = stored.client.list_database_names()
+        assert (own in found, others in found) == (False, True)
+    finally:
+        stored.client.drop_database(others)
+
+
+def test_a_turn_that_fails_early_releases_no_lease(
+    world: World, mongo_uri: str, folder: Path, monkeypatch: pytest.MonkeyPatch, stored: Stored
+) -> None:
+    """A schedule that fails before its turn leaves the lease to the process that now has its folder."""
+    schedule = world.schedule()
+    schedule.act()
+    with connected(mongo_uri), Copies(folder).locked() as folder_id:
+        assert Lease("backups").take(folder_id, 900)
+
+    def fail(*_: object) -> None:
+        raise StorageUnavailableError("MongoDB is not available")
+
+    monkeypatch.setattr(schedules.Schedule, "_is_due", fail)
+    with pytest.raises(StorageUnavailableError):
+        schedule.act()
+    assert world.record().failure == "backup"
+    lease = stored["keys"].find_one({"_id": "lease backups"})
+    assert lease is not None
+    assert lease["holder"] == folder_id
 
 
 def test_of_two_schedules_one_works(world: World, mongo_uri: str, tmp_path: Path) -> None:

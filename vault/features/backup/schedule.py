@@ -56,6 +56,8 @@ _PROGRAM_SECONDS = 7_200
 _MAX_LEAD = timedelta(minutes=10)
 
 Connect = Callable[[], AbstractContextManager["Site"]]
+#: Its argument is as of `vault.features.backup.commands.scratch.scratch_database`.
+ConnectScratch = Callable[[str], AbstractContextManager["Site"]]
 
 
 class Work(StrEnum):
@@ -100,7 +102,7 @@ class Schedule:
         self,
         plan: Plan,
         connect: Connect,
-        scratch: Connect,
+        scratch: ConnectScratch,
         *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -110,7 +112,7 @@ class Schedule:
         self._now = now
         self._copies = Copies(plan.folder)
         self._lease = Lease("backups")
-        #: The ID of the folder.
+        #: The ID of the folder during a turn, by which it has the lease and a scratch database; else empty.
         self._holder = ""
         self._work = Work.BACKUP
 
@@ -148,7 +150,7 @@ class Schedule:
             ScheduleBusyError: Another process does that.
             VaultError: It failed, which is on record unless MongoDB is unavailable. No good copy is lost.
         """
-        self._work = Work.BACKUP
+        self._work, self._holder = Work.BACKUP, ""
         with ExitStack() as turn:
             try:
                 return self._act(turn)
@@ -295,11 +297,14 @@ class Schedule:
         self._work = Work.DRILL
         name = record.made.name if record.made else ""
         flaw = self._flaw(name)
-        record = replace(record, drilled=name, is_drill_good=not flaw)
-        if record.is_drill_good:
-            passed_at = moment(self._now())
-            record = replace(record, passed=name, passed_at=passed_at, failure="", failed_at="")
         with self._connect() as site:
+            # The lease can have ended meanwhile, and another process can have made a copy.
+            record = Record.stored(site.keyring) or record
+            record = replace(record, drilled=name, is_drill_good=not flaw)
+            if not flaw:
+                record = replace(record, passed=name, passed_at=moment(self._now()))
+            if not flaw and record.failure == Work.DRILL:
+                record = replace(record, failure="", failed_at="")
             record.save(site.keyring)
             self._release_lease()
         if flaw:
@@ -317,7 +322,7 @@ class Schedule:
                 with self._connect() as site:
                     found = backups.read(file, site.keyring, progress=_unseen)
                     drills.record(found)
-                with self._scratch() as site:
+                with self._scratch(self._holder) as site:
                     report = drills.drill(found, site.database, site.keyring, show=_unshown)
             except InvalidBackupError as error:
                 return error.problem

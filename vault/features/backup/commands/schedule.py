@@ -33,9 +33,9 @@ def connect() -> Iterator[Site]:
 
 
 @contextmanager
-def connect_scratch() -> Iterator[Site]:
-    """Connect to a scratch database; raises as `scratch_database`."""
-    with scratch_database(_QUIET) as parts:
+def connect_scratch(owner: str) -> Iterator[Site]:
+    """Connect to the scratch database of *owner*; raises as `scratch_database`."""
+    with scratch_database(_QUIET, owner) as parts:
         yield site(parts)
 
 

@@ -15,18 +15,20 @@ from vault.toolkit.cli.output import Output
 
 
 @contextmanager
-def scratch_database(output: Output) -> Iterator[Parts]:
+def scratch_database(output: Output, owner: str = "") -> Iterator[Parts]:
     """Yield the parts with a new scratch database, which is dropped after the block.
+
+    An *owner*, who drills one backup at a time, always has the same one: what a killed drill left is dropped.
 
     Raises:
         StorageUnavailableError: MongoDB is unavailable, or the user may not create databases there.
     """
-    with (
-        _hinted(),
-        connected(output, reading=True, scratch=f"drill_{secrets.token_hex(8)}", opener=_of_drills) as parts,
-        drills.dropped_afterwards(parts.database),
-    ):
-        yield parts
+    name = f"drill_{owner or secrets.token_hex(8)}"
+    with _hinted(), connected(output, reading=True, scratch=name, opener=_of_drills) as parts:
+        if owner:
+            parts.database.drop()
+        with drills.dropped_afterwards(parts.database):
+            yield parts
 
 
 def _of_drills(settings: Settings) -> Settings:
