@@ -19,7 +19,7 @@ VALUE = "correct horse"
 
 def commands() -> list[str]:
     """Return the commands of the README."""
-    [_start, block] = sections("bash")[SECTION]
+    _start, block, _packages = sections("bash")[SECTION]
     return block.text.splitlines()[1:]
 
 
@@ -33,7 +33,7 @@ def test_a_new_user_needs_only_the_readme(tmp_path: Path) -> None:
     FIRST_MINUTES_PICTURE set, this also takes the README's picture.
     """
     world = World(tmp_path, {"HOME": str(tmp_path)})
-    start, _block = sections("bash")[SECTION]
+    start, *_ = sections("bash")[SECTION]
     with world.started(start.text):
         wait_until(lambda: "Ctrl-C" in (tmp_path / "started.log").read_text(), seconds=120)
         [source] = re.findall(r"^ +(\. .+)$", (tmp_path / "started.log").read_text(), re.MULTILINE)

@@ -19,7 +19,7 @@ from pymongo.monitoring import CommandStartedEvent
 from tests.conftest import memory_or_disk, running_app, start
 from tests.support.access_control import Client, Locked, locked_mongod
 from tests.support.commands import invoke
-from tests.support.features import tables
+from tests.support.features import rows, tables
 from tests.support.listening import Listener
 from tests.support.problems import fields_of
 from tests.support.rotation import new_key, text, unprepared
@@ -232,6 +232,7 @@ def asked_for(locked: Locked, commands: Commands, folder: Path) -> dict[str, set
     for command in (
         *(("keys", "status"), ("tokens", "list"), ("tokens", "revoke", "app-0")),
         *(("audit", "tail", "--no-follow"), ("audit", "export"), ("audit", "checkpoint")),
+        *rows("IN_MONGODB"),
     ):
         operator(*command)
     return commands.used

@@ -21,6 +21,9 @@ SUCCESSES = (
     "restore new.tar",
 )
 
+#: Commands that the user of the service runs, too.
+IN_MONGODB = (("backup", "schedule", "--to", ".", "--once"), ("backup", "schedule", "--off"))
+
 #: Kinds of errors that only its commands have.
 IN_COMMANDS = {"backup_refused", "drill_failed", "invalid_backup", "restore_refused", "schedule_busy"}
 

@@ -370,7 +370,8 @@ def test_a_restore_needs_a_recovery_slot_and_a_new_name(desk: Desk) -> None:
 def events_of(desk: Desk, near: str, arguments: Sequence[str], given: str, kill_at: int = 0) -> list[bool]:
     """Run a command in a fork of this process, which is killed at its *kill_at*-th event that Python audits.
 
-    Without that, return the events: True for each that concerns a file whose path contains *near*.
+    It is killed at its end if it has fewer. Without *kill_at*, return the events: True for each that concerns
+    a file whose path contains *near*.
     """
     reader, writer = os.pipe()
     pid = os.fork()
@@ -387,6 +388,8 @@ def events_of(desk: Desk, near: str, arguments: Sequence[str], given: str, kill_
             desk.custody(*arguments, given=given)
             os.write(writer, bytes(seen))
         finally:
+            if kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
             os._exit(0)
     os.close(writer)
     with os.fdopen(reader, "rb") as pipe:
