@@ -29,7 +29,6 @@ KEY = "exactly-thirty-two-characters-ok"
         ("CORS_ORIGIN", "CORS_ORIGINS"),
         ("MASTER_KEYS_FILE", "MASTER_KEY_FILE"),
         ("MASTER_KEYFILE", "MASTER_KEY_FILE"),
-        ("MASTER_KEYRINGFILE", "MASTER_KEYRING_FILE"),
         ("MONGO_URIFILE", "MONGO_URI_FILE"),
         ("TLS_CERTS", "TLS_CERT"),
         ("TLS_KEYFILE", "TLS_KEY"),

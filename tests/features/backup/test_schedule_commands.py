@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from collections.abc import Callable, Iterator
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,6 @@ from tests.features.backup.schedules import require_good
 from tests.support.commands import Done, invoke, start_command
 from tests.support.databases import history
 from tests.support.rotation import Stored, fill, new_key, settings
-from tests.support.waiting import wait_until
 from vault.core.crypto import Keyring
 
 pytestmark = pytest.mark.process
@@ -82,19 +82,17 @@ def test_a_drill_needs_its_own_mongodb_if_it_is_set(
 
 def test_a_schedule_runs_until_it_is_stopped(environment: dict[str, str], tmp_path: Path) -> None:
     """It logs each copy as JSON, and ends with 0 at an orchestrator's stop."""
-    process = start_command(
-        "backup", "schedule", "--to", tmp_path, "--every", "1s", environment=environment, folder=tmp_path
-    )
-    wait_until(lambda: len(list(tmp_path.glob("vault-*.tar"))) >= 2)
+    process = start_command("backup", "schedule", "--to", tmp_path, environment=environment, folder=tmp_path)
+    assert process.stdout
+    lines = map(json.loads, iter(process.stdout.readline, ""))
+    logged = [*takewhile(lambda line: not line["message"].startswith("the next backup is due at 2"), lines)]
     process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=60)
-    assert (process.returncode, err) == (0, "")
-    lines = [json.loads(line) for line in out.splitlines()]
-    made = [line for line in lines if line["message"] == "a backup was made"]
-    assert {line["level"] for line in lines} == {"info"}
-    assert len(made) >= 1
-    assert made[0]["file"].startswith("vault-")
-    assert made[0]["removed"] == []
+    assert process.communicate(timeout=60) == ("", "")
+    assert process.returncode == 0
+    assert {line["level"] for line in logged} == {"info"}
+    [made] = [line for line in logged if line["message"] == "a backup was made"]
+    assert made["removed"] == []
+    assert [path.name for path in tmp_path.glob("vault-*.tar")] == [made["file"]]
     assert list(tmp_path.glob(".vault-unfinished-*")) == []
 
 

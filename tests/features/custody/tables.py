@@ -61,3 +61,11 @@ WRONG_SETTINGS = [
 SETTINGS_ELSEWHERE = [
     {"MASTER_KEY": "", "MASTER_KEYRING_FILE": "/k.json", "TRANSIT_TOKEN_FILE": "/run/secrets/transit"},
 ]
+
+#: Settings that look like a mistake, and what `config check` says.
+DOUBTFUL_SETTINGS = [
+    (
+        {"MASTER_KEYRINGFILE": "/k.json"},
+        "MASTER_KEYRINGFILE has no effect; did you mean MASTER_KEYRING_FILE?",
+    ),
+]

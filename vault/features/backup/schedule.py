@@ -136,6 +136,7 @@ class Schedule:
                 failures += 1
             else:
                 failures = 0
+                logger.info("the next backup is due at %s", moment(until))
             pause(until)
 
     def _after_failure(self, error: Exception, failures: int) -> datetime:

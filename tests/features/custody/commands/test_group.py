@@ -367,6 +367,12 @@ def test_a_restore_needs_a_recovery_slot_and_a_new_name(desk: Desk) -> None:
     assert "there is a slot a already" in taken.stderr
 
 
+def test_shares_need_a_number_or_a_group(desk: Desk) -> None:
+    """Without `--threshold` and `--shares`, or `--group`, shares are not made."""
+    desk.begin()
+    desk.custody("recovery", "create", code=2)
+
+
 def events_of(desk: Desk, near: str, arguments: Sequence[str], given: str, kill_at: int = 0) -> list[bool]:
     """Run a command in a fork of this process, which is killed at its *kill_at*-th event that Python audits.
 
