@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from base64 import b64encode
+from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
@@ -37,9 +38,9 @@ class Load:
         #: Of the names of this load.
         self._prefix = f"load/{os.urandom(8).hex()}"
         self.ending = False
-        #: Acknowledged values by ID, values of Vault's clients by path, and the request IDs of all successes.
+        #: Acknowledged values by ID, those that can be stored by path, and the request IDs of all successes.
         self.secrets: dict[str, str] = {}
-        self.kv: dict[str, str] = {}
+        self.kv: dict[str, list[str]] = {}
         self.requests: list[str] = []
         #: Failures: time, duration and reason.
         self.failures: list[tuple[float, float, str]] = []
@@ -81,13 +82,16 @@ class Load:
         """Read the value at *path*, or write its next version; return the number of its versions."""
         if written and random.random() < 0.5:  # noqa: S311 - not secret
             reply = self._call(f"/v1/secret/data/{path}")
-            if reply and reply["data"]["data"] != {"value": self.kv[path]}:
+            if reply and reply["data"]["data"]["value"] not in self.kv[path]:
                 self.failures.append((time.time(), 0, "another value by Vault's API"))
             return written
         value = b64encode(os.urandom(24)).decode()
-        if self._call(f"/v1/secret/data/{path}", {"data": {"value": value}, "options": {"cas": written}}):
-            self.kv[path] = value
+        reply = self._call(f"/v1/secret/data/{path}", {"data": {"value": value}, "options": {"cas": written}})
+        if reply:
+            self.kv[path] = [value]
             return written + 1
+        if reply is None and written:
+            self.kv[path].append(value)
         return written
 
     def measure_stalls(self) -> None:
@@ -98,6 +102,7 @@ class Load:
             self.stalled += time.monotonic() - before - _STEP_SECONDS
 
     def _call(self, path: str, body: object = None) -> dict[str, Any] | None:
+        """Return the reply: empty if the call was invalid, None if its effect is unknown."""
         request_id = os.urandom(8).hex()
         started = time.time()
         try:
@@ -121,7 +126,7 @@ class Load:
             return dict(json.loads(text))
         self.failures.append((started, time.time() - started, f"{reply.status} {path}"))
         time.sleep(0.05)
-        return None
+        return {} if reply.status == HTTPStatus.BAD_REQUEST else None
 
 
 def main() -> None:

@@ -36,7 +36,8 @@ def status(output: Output) -> None:
     about one with these settings on this machine. Each line that is not well names the page that helps.
 
     Exits with 0 if all is well, with 3 if a line needs a look, and with 5 if the service does not serve. It
-    changes nothing, leaves no entry in the trail, and needs only the role read.
+    changes nothing, and needs only the role read. Only the opening of keys under custody leaves an entry in
+    the trail.
     """
     settings = settings_of_service().with_keys()
     database = Database(
