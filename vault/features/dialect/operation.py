@@ -142,7 +142,9 @@ class DialectBlueprint(Blueprint):
         def decorate(view: View) -> Any:
             answer = partial(wrapping_replies.wrapped, has_body=not _empty_success(view))
 
-            @wraps(view)
+            is_open = authorize is credentials.admit_request
+
+            @wraps(self.doc(**_documentation(view, scope, is_open, media_type, takes, example))(view))
             def run(*args: Any, **kwargs: Any) -> Any:
                 if request.method == "HEAD":
                     # Flask adds it to every GET.
@@ -152,8 +154,7 @@ class DialectBlueprint(Blueprint):
                     request.max_content_length = small
                 return perform(partial(answer, partial(view, *args, **kwargs)), action, intake)
 
-            is_open = authorize is credentials.admit_request
-            return self.doc(**_documentation(view, scope, is_open, media_type, takes, example))(run)
+            return run
 
         return decorate
 

@@ -14,7 +14,7 @@ from vault.core.principal import Scope
 from vault.toolkit.document.fields import NOT_AN_ID, Reply, text_field
 from vault.toolkit.document.headers import ALWAYS, OF_OPERATIONS, OF_STATUS, references
 from vault.toolkit.http.errors import CONTENT_TYPE, problem_body
-from vault.toolkit.http.refusals import OF_CORE, REFUSALS, code_of, refusal
+from vault.toolkit.http.refusals import OF_CORE, REFUSALS, InvalidArgumentsError, code_of, refusal
 
 #: The name of the response to all other errors.
 DEFAULT = "Refusal"
@@ -108,9 +108,7 @@ NONE: Mapping[str, ErrorDoc] = MappingProxyType({})
 
 def invalid(field: str, message: str) -> http.UnprocessableEntity:
     """Return the error of a body that fails validation."""
-    error = http.UnprocessableEntity()
-    error.data = {"messages": {"json": {field: [message]}}}  # type: ignore[attr-defined] # by webargs
-    return error
+    return InvalidArgumentsError({field: [message]})
 
 
 #: Codes of refusals with status 403 that many operations have.

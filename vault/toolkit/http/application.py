@@ -22,7 +22,7 @@ class _NoSessions(SessionInterface):
         return self._none
 
 
-class _Reply(Response):
+class Reply(Response):
     """A reply whose headers are computed again only if that can change them."""
 
     def get_wsgi_headers(self, environ: Any) -> Headers:
@@ -36,7 +36,7 @@ class Application(Flask):
     """An application whose views are neither coroutines nor use sessions."""
 
     session_interface = _NoSessions()
-    response_class = _Reply
+    response_class = Reply
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """Return *func*. Flask would look for coroutines at every hook and view."""

@@ -1,52 +1,18 @@
-"""Strict reading of JSON bodies."""
-
-from typing import Any, NoReturn
+"""Bodies of requests."""
 
 from flask import Request, g
-from marshmallow import Schema, ValidationError
-from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge, UnsupportedMediaType
 from werkzeug.exceptions import NotImplemented as UnsupportedTransferCoding
 
-from vault.common import deadline, strict_json
+from vault.common import deadline
 
 _CONTENT_TYPE = "application/json"
 _BODY = "body"
 
 
-class StrictJsonParser(FlaskParser):
-    """Accept only JSON that every reader understands alike: UTF-8, no duplicate keys, no NaN.
-
-    If a proxy that checks a body and this service saw different values in it, the check could be bypassed.
-    """
-
-    def handle_error(self, error: ValidationError, req: Request, schema: Schema, **options: Any) -> NoReturn:
-        """Refuse the body, and break the reference cycle of *error*, which would keep the body in memory."""
-        forget_origin(error)
-        super().handle_error(error, req, schema, **options)
-
-    def load_json(self, req: Request, schema: Schema) -> Any:  # noqa: ARG002 - webargs' signature
-        """Return the decoded body of *req*, which `receive` has read. A *schema* can allow more fields.
-
-        Raises:
-            BadRequest: It is not JSON, or readers could understand it differently.
-            RequestEntityTooLarge: It has too many values or fields.
-        """
-        try:
-            max_fields = getattr(schema, "max_fields", strict_json.MAX_FIELDS)
-            return strict_json.decode(received(), max_fields=max_fields)
-        except strict_json.TooManyPartsError as error:
-            raise RequestEntityTooLarge(f"The body {error}.") from None
-        except strict_json.InvalidJSONError as error:
-            raise BadRequest(f"The body {error}.") from None
-
-
 def forget_origin(error: Exception) -> None:
     """Remove the origin of *error*: frames and errors that would keep the body in memory."""
     error.__traceback__ = error.__context__ = error.__cause__ = None
-    if isinstance(error, HTTPException):
-        # webargs adds marshmallow's error, with all valid values.
-        error.__dict__.pop("exc", None)
 
 
 def max_size(req: Request) -> int:

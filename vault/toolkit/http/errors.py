@@ -15,7 +15,7 @@ from vault.common.observability import logs
 from vault.common.text import quantity
 from vault.toolkit.http import auth
 from vault.toolkit.http.prefixes import FORMS, REST, Form
-from vault.toolkit.http.refusals import code_of, detail_of, headers_of, refusal
+from vault.toolkit.http.refusals import InvalidArgumentsError, code_of, detail_of, headers_of, refusal
 
 logger = logging.getLogger(__name__)
 
@@ -72,9 +72,7 @@ def _messages(error: Exception) -> Any:
     """Return the messages by field that *error* has, in marshmallow's form."""
     if isinstance(error, NotReadyError):
         return error.failures
-    # webargs sorts its messages by where the argument was: the body or the headers.
-    messages = getattr(error, "data", {}).get("messages", {})
-    return {field: text for place in messages.values() for field, text in place.items()}
+    return error.messages if isinstance(error, InvalidArgumentsError) else {}
 
 
 def _listed(messages: Any) -> list[dict[str, str]]:

@@ -1,6 +1,7 @@
 """The refusals: HTTP status and title of each error, by the code that replies and metrics contain."""
 
 from http import HTTPStatus
+from typing import Any
 
 from werkzeug import exceptions as http
 
@@ -131,6 +132,14 @@ REFUSALS = {
 }
 
 _HTTP_CODES = {error: code for code, error in _OF_HTTP}
+
+
+class InvalidArgumentsError(http.UnprocessableEntity):
+    """The arguments of a request fail validation; the *messages* by field are in marshmallow's form."""
+
+    def __init__(self, messages: Any) -> None:
+        super().__init__()
+        self.messages = messages
 
 
 def code_of(error: Exception) -> str:

@@ -5,11 +5,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial, wraps
 from http import HTTPStatus
+from json import JSONEncoder
 from typing import Any, TypeVar
 
 import flask_smorest
 from flask import Request, current_app, g, request
 from marshmallow import Schema
+from werkzeug import Response
 from werkzeug.exceptions import HTTPException, UnprocessableEntity
 
 from vault.common import deadline
@@ -23,15 +25,18 @@ from vault.core.secrets.store import MAX_BATCH_VALUES_BYTES
 from vault.core.services import Services
 from vault.toolkit.document.errors import NONE, ErrorDoc, responses_with_body
 from vault.toolkit.document.headers import OF_SUCCESSES, RECEIPT, references
-from vault.toolkit.http import auth, bodies, connections
-from vault.toolkit.http.application import unwrapped
-from vault.toolkit.http.bodies import StrictJsonParser
+from vault.toolkit.http import arguments, auth, bodies, connections
+from vault.toolkit.http.application import Reply, unwrapped
 from vault.toolkit.http.client_ip import address_of
 from vault.toolkit.http.memory import Memory
 from vault.toolkit.http.refusals import recorded_as, refusal
 from vault.toolkit.operations.slots import Slot
 
 View = TypeVar("View", bound=Callable[..., Any])
+
+_JSON = "application/json"
+# One encoder for all replies: making one takes as long as using it.
+_ENCODER = JSONEncoder(sort_keys=True, separators=(",", ":"))
 
 EXTENSION = "secret-manager"
 REQUEST_TIMEOUT = "REQUEST_TIMEOUT_SECONDS"
@@ -155,22 +160,47 @@ def _record(error: Exception, attempt: Attempt) -> None:
 
 
 class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # flask-smorest is not typed
-    """A blueprint that reads JSON strictly, documents its refusals and leaves audit entries."""
+    """A blueprint that reads JSON strictly, documents its refusals and leaves audit entries.
 
-    ARGUMENTS_PARSER = StrictJsonParser()
+    flask-smorest only documents: what it does at each request took a tenth of a fetch's way through HTTP.
+    """
 
     def __init__(self, *arguments: Any, error_docs: Mapping[str, ErrorDoc] = NONE, **options: Any) -> None:
         """Make a blueprint with *error_docs* of its own, by their names in the OpenAPI document."""
         super().__init__(*arguments, **options)
         self.error_docs = error_docs
 
-    def arguments(self, schema: type[Schema], **options: Any) -> Any:
+    def arguments(self, schema: type[Schema], *, location: str = "json", **options: Any) -> Any:
         """Give a view the arguments that *schema* reads. All requests share one instance of it."""
-        return super().arguments(schema(), **options)
+        shared = schema()
+        document = super().arguments(shared, location=location, **options)
+        read = arguments.of_headers if location == "headers" else arguments.of_body
+
+        def decorate(view: View) -> Any:
+            @wraps(document(view))
+            def run(*args: Any, **kwargs: Any) -> Any:
+                return view(*args, read(shared), **kwargs)
+
+            return run
+
+        return decorate
 
     def response(self, status: int, schema: type[Schema], **options: Any) -> Any:
         """Reply with *schema*, and document the headers that all replies of operations have."""
-        return super().response(status, schema, headers=references(*OF_SUCCESSES), **options)
+        shared = schema()
+        document = super().response(status, shared, headers=references(*OF_SUCCESSES), **options)
+
+        def decorate(view: View) -> Any:
+            @wraps(document(view))
+            def run(*args: Any, **kwargs: Any) -> Any:
+                found = view(*args, **kwargs)
+                if isinstance(found, Response):
+                    return found
+                return Reply(_ENCODER.encode(shared.dump(found)) + "\n", status, content_type=_JSON)
+
+            return run
+
+        return decorate
 
     def operation(
         self,
@@ -199,12 +229,12 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # flask-smorest 
         length = BATCH_LENGTH if is_batch else BODY_LENGTH
 
         def decorate(view: View) -> Any:
-            @wraps(view)
+            @wraps(self.doc(operationId=view.__name__, **documentation)(view))
             def run(*args: Any, **kwargs: Any) -> Any:
                 # Also for others: from there on, Flask does not look for it in its configuration.
                 request.max_content_length = current_app.config[length]
                 return perform(partial(view, *args, **kwargs), action, intake)
 
-            return self.doc(operationId=view.__name__, **documentation)(run)
+            return run
 
         return decorate

@@ -24,7 +24,7 @@ from vault.core.attempt import Action, Attempt
 from vault.core.principal import UNAUTHENTICATED, Scope
 from vault.toolkit.document.fields import Body
 from vault.toolkit.http import auth, bodies, client_ip, errors, rate_limits
-from vault.toolkit.http.bodies import StrictJsonParser
+from vault.toolkit.http.arguments import of_body
 from vault.toolkit.http.prefixes import CONSOLE
 from vault.toolkit.http.refusals import detail_of, refusal
 from vault.toolkit.operations.blueprint import BODY_LENGTH, Intake, current_attempt, perform
@@ -60,8 +60,6 @@ _WORDS: dict[type[Exception], str] = {
     NameTakenError: "Another secret has this name, or had it and can be restored.",
     VersionConflictError: "Someone has changed the secret since you opened this page. Reload the page first.",
 }
-
-_parser = StrictJsonParser()
 
 
 class Sessions(Protocol):
@@ -206,7 +204,7 @@ def body(schema: type[FormBody]) -> dict[str, Any]:
         BadRequest: It cannot be read, or is of another session.
         UnprocessableEntity: It does not have the form of *schema*.
     """
-    asked: dict[str, Any] = _parser.parse(schema(), request)
+    asked: dict[str, Any] = of_body(schema())
     requests.require_form_token(asked.pop("form_token"), form_token())
     return asked
 
@@ -222,7 +220,7 @@ def open_body(schema: type[Body]) -> dict[str, Any]:
     Raises:
         UnprocessableEntity: It does not have the form of *schema*.
     """
-    asked: dict[str, Any] = _parser.parse(schema(), request)
+    asked: dict[str, Any] = of_body(schema())
     return asked
 
 
