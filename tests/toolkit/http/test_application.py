@@ -1,15 +1,18 @@
 """The application does what Flask does, where it takes a straight way."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from flask import Flask, Response, current_app, g, redirect, request, session, url_for
+from flask import Blueprint, Flask, Response, current_app, g, redirect, request, session, url_for
 
 from vault.toolkit.http.application import Application, unwrapped
 
+METHODS = ("GET", "HEAD", "POST", "PUT", "OPTIONS")
 
-def replies(kind: type[Flask], path: str, method: str = "GET", **options: Any) -> Any:
-    """Return the status, headers and body of a reply of an application of a *kind*."""
+
+def replies(kind: type[Flask], path: str, methods: Sequence[str] = ("GET",), **options: Any) -> Any:
+    """Return the statuses, headers and bodies of the replies of one application of a *kind*."""
     app = kind(__name__, static_folder=None)
     app.config.update(options.pop("config", {}))
     app.url_map.strict_slashes = app.url_map.merge_slashes = False
@@ -38,12 +41,13 @@ def replies(kind: type[Flask], path: str, method: str = "GET", **options: Any) -
     def sessions() -> str:
         return str(session.get("x"))
 
-    reply = app.test_client().open(path, method=method, **options)
-    return reply.status, list(reply.headers), reply.data
+    found = [app.test_client().open(path, method=method, **options) for method in methods]
+    return [(reply.status, list(reply.headers), reply.data) for reply in found]
 
 
 PATHS = [
     *("/a/b", "//a/b", "/a/b/", "/a/%C3%A9", "/a/%FF", "/a/b?c=d", "/a//b", "/", "/none", "/moved", "/made"),
+    *("/made/", "//made", "/made//", "/status/200/"),
     *("/parts", "/status/200", "/status/201", "/status/204", "/status/304", "/status/404", "/session"),
 ]
 
@@ -51,8 +55,8 @@ PATHS = [
 @pytest.mark.parametrize("path", PATHS)
 def test_a_reply_is_that_of_flask(path: str) -> None:
     """Routes, URLs, redirects and headers are the same as with Flask itself."""
-    for method in ("GET", "HEAD", "POST", "PUT", "OPTIONS"):
-        assert replies(Application, path, method) == replies(Flask, path, method)
+    # Repeated: a route without variables is found once.
+    assert replies(Application, path, METHODS * 2) == replies(Flask, path, METHODS * 2)
 
 
 @pytest.mark.parametrize(
@@ -92,3 +96,16 @@ def test_a_proxy_is_unwrapped_to_the_object_of_its_request() -> None:
         assert unwrapped(request).path == "/second"
         assert first.path == "/first"
         assert unwrapped(g) is not context
+
+
+def test_the_blueprints_of_a_request_are_those_of_flask() -> None:
+    """A request names its blueprint and those around it, and none for an unknown path."""
+    outer, inner = Blueprint("outer", __name__), Blueprint("inner", __name__)
+    inner.add_url_rule("/inside", "view", lambda: "")
+    outer.register_blueprint(inner)
+    app = Application(__name__)
+    app.register_blueprint(outer)
+    with app.test_request_context("/inside"):
+        assert request.blueprints == ["outer.inner", "outer"]
+    with app.test_request_context("/none"):
+        assert request.blueprints == []

@@ -6,7 +6,8 @@ from typing import Any, TypeVar, cast
 from flask import Flask, Request, Response
 from flask.sessions import NullSession, SessionInterface
 from werkzeug.datastructures import Headers
-from werkzeug.routing import MapAdapter
+from werkzeug.routing import Map, MapAdapter, Rule
+from werkzeug.utils import cached_property
 
 Behind = TypeVar("Behind")
 
@@ -32,11 +33,46 @@ class Reply(Response):
         return self.headers if is_plain and self.status_code == 200 else super().get_wsgi_headers(environ)
 
 
+class _Request(Request):
+    """A request that takes the name of its endpoint apart once, for all who ask for its blueprints."""
+
+    @cached_property
+    def blueprints(self) -> list[str]:
+        """The names of its blueprint and of those around it."""
+        return super().blueprints
+
+
+class _Routes(MapAdapter):
+    """The routes of one request. A path without variables is looked up once it was *found*."""
+
+    def __init__(self, found: dict[tuple[str, str], Rule], url_map: Map, *parts: str) -> None:
+        super().__init__(url_map, *parts)
+        self._found = found
+
+    def match(self, *arguments: Any, **options: Any) -> Any:
+        """Return what Werkzeug does. Flask looks for the view of a request with only `return_rule`."""
+        if arguments or options != {"return_rule": True}:
+            return super().match(*arguments, **options)
+        key = self.default_method, self.path_info
+        if rule := self._found.get(key):
+            return rule, {}
+        rule, values = super().match(return_rule=True)
+        # Clients cannot make it grow: such a rule has one path, with or without a slash at its end.
+        if not rule.arguments:
+            self._found[key] = rule
+        return rule, values
+
+
 class Application(Flask):
     """An application whose views are neither coroutines nor use sessions."""
 
     session_interface = _NoSessions()
+    request_class = _Request
     response_class = Reply
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._found: dict[tuple[str, str], Rule] = {}
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """Return *func*. Flask would look for coroutines at every hook and view."""
@@ -46,7 +82,8 @@ class Application(Flask):
         """Return what finds the view of *request*; Flask's own first takes the host apart."""
         if request is None or self.config["TRUSTED_HOSTS"] or self.config["SERVER_NAME"]:
             return super().create_url_adapter(request)
-        return MapAdapter(
+        return _Routes(
+            self._found,
             self.url_map,
             request.environ.get("HTTP_HOST", ""),
             request.root_path,
