@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -165,6 +166,19 @@ def test_an_exception_is_logged_without_its_text() -> None:
     assert "KeyError" in json.loads(line)["exception"]
     empty = logging.LogRecord("vault", logging.ERROR, "", 0, "failed", None, (None, None, None))
     assert "exception" not in json.loads(logs.JsonFormatter().format(empty))
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(0.0129, "00.012"), (59.9999, "59.999"), (1.5, "01.500")])
+def test_a_line_has_the_time_of_its_record(seconds: float, shown: str) -> None:
+    """A line begins with the time of its record, in UTC and milliseconds, and its level, name and process."""
+    record = logging.makeLogRecord({"created": 1_700_000_040 + seconds, "name": "vault.x", "levelno": 30})
+    line = json.loads(logs.JsonFormatter().format(record))
+    assert list(line.items())[:4] == [
+        ("time", f"2023-11-14T22:14:{shown}+00:00"),
+        ("level", "warning"),
+        ("logger", "vault.x"),
+        ("pid", os.getpid()),
+    ]
 
 
 @pytest.mark.process

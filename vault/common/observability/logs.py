@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 #: The ID of this context's request; empty outside a request.
@@ -50,22 +51,31 @@ def write(logger: logging.Logger, level: int, message: str, more: Mapping[str, A
 
 
 def _line(seconds: float, level: int, logger: str, message: str, more: Mapping[str, Any]) -> str:
-    line: dict[str, Any] = {
-        "time": datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds"),
-        "level": logging.getLevelName(level).lower(),
-        "logger": logger,
-        "pid": os.getpid(),
-        "message": message,
-    }
+    second, millisecond = divmod(int(seconds * 1_000), 1_000)
+    line: dict[str, Any] = {"message": message}
     if identifier := request_id.get():
         line["request_id"] = identifier
     if trace := trace_id.get():
         line["trace_id"] = trace
-    return _ENCODER.encode({**line, **more})
+    line.update(more)
+    origin = _origin(level, logger, os.getpid())
+    return f'{{"time": "{_time(second)}.{millisecond:03}+00:00", {origin}, {_ENCODER.encode(line)[1:]}'
 
 
 # One encoder for all lines: making one takes as long as using it.
 _ENCODER = json.JSONEncoder(default=str)
+
+
+@lru_cache(1)
+def _time(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+@lru_cache(64)
+def _origin(level: int, logger: str, pid: int) -> str:
+    """Return the fields of a line that are the same in most."""
+    name = logging.getLevelName(level).lower()
+    return _ENCODER.encode({"level": name, "logger": logger, "pid": pid})[1:-1]
 
 
 def _locations(error: BaseException) -> list[str]:
