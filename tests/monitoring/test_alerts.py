@@ -36,6 +36,7 @@ def test_prometheus_accepts_rules_and_configuration(arguments: tuple[object, ...
 
 
 @pytest.mark.process
+@pytest.mark.long
 def test_alerts_fire_when_they_should() -> None:
     """In synthetic histories exactly the expected alerts fire, and only for the expected time."""
     tested = promtool("test", "rules", TESTS)

@@ -171,6 +171,7 @@ def _whoami(dev: Dev, token: str) -> int:
     return requests.post(f"{dev.url}/vault/token/self", json={}, headers=headers, timeout=30).status_code
 
 
+@pytest.mark.long
 def test_a_second_run_continues_the_first(make: Make, tmp_path: Path) -> None:
     """A stop ends everything; a new start has the same secrets, port and token, so pasted lines work.
 

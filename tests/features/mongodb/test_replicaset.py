@@ -79,6 +79,7 @@ def is_locked(client: Client) -> bool:
     return True
 
 
+@pytest.mark.long
 def test_three_servers_become_one_set(servers: list[Mongod], monkeypatch: pytest.MonkeyPatch) -> None:
     """The set accepts majority writes and detects a lost member after 5 s; a repetition changes nothing.
 

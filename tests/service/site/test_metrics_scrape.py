@@ -84,6 +84,7 @@ class Traffic:
 
 
 @pytest.mark.promise(2)
+@pytest.mark.long
 def test_prometheus_gets_exact_counts(
     environment: dict[str, str], stored: MongoDatabase[dict[str, Any]], tmp_path: Path
 ) -> None:
