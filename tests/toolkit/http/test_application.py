@@ -109,3 +109,9 @@ def test_the_blueprints_of_a_request_are_those_of_flask() -> None:
         assert request.blueprints == ["outer.inner", "outer"]
     with app.test_request_context("/none"):
         assert request.blueprints == []
+
+
+def test_the_repr_of_a_request_has_no_url() -> None:
+    """A request shows its method only: its URL can have a token."""
+    with Application(__name__).test_request_context("/hunter2", method="PUT"):
+        assert repr(unwrapped(request)) == "<_Request [PUT]>"

@@ -41,6 +41,10 @@ class _Request(Request):
         """The names of its blueprint and of those around it."""
         return super().blueprints
 
+    def __repr__(self) -> str:
+        # Flask's shows the URL, in which clients can send a token.
+        return f"<{type(self).__name__} [{self.method}]>"
+
 
 class _Routes(MapAdapter):
     """The routes of one request. A path without variables is looked up once it was *found*."""
