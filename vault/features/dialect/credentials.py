@@ -10,6 +10,7 @@ from vault.core.principal import DEFAULT_NAMESPACE, UNAUTHENTICATED, Scope
 from vault.core.secrets.wrapping import WrappingToken, is_wrapping_token
 from vault.features.dialect.errors import NamespaceNotFoundError
 from vault.toolkit.http import auth, rate_limits
+from vault.toolkit.http.application import header
 from vault.toolkit.operations.blueprint import services
 
 _TOKEN_HEADER = "X-Vault-Token"  # noqa: S105 - the name of a header
@@ -47,7 +48,7 @@ def token_of(text: str) -> str:
 
 def credential(req: Request) -> str | None:
     """Return the credential of *req*, if there is one: that of Vault's own header before a bearer token."""
-    return req.headers.get(_TOKEN_HEADER) or auth.bearer_credential(req)
+    return header(req, _TOKEN_HEADER) or auth.bearer_credential(req)
 
 
 def authorize_request(req: Request, scope: Scope | None, *, attempt: Attempt) -> None:
@@ -62,7 +63,7 @@ def authorize_request(req: Request, scope: Scope | None, *, attempt: Attempt) ->
     identify(credential(req), attempt, role=auth.named_role(req))
     rate_limits.count_request(attempt)
     attempt.require(scope)
-    named, own = req.headers.get(_NAMESPACE_HEADER, "").strip("/"), attempt.principal.namespace
+    named, own = (header(req, _NAMESPACE_HEADER) or "").strip("/"), attempt.principal.namespace
     if named and named != own and (named, own) != _ROOT:
         attempt.details["reason"] = "another namespace"
         raise NamespaceNotFoundError

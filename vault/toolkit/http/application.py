@@ -1,6 +1,7 @@
 """Flask without what the service does not use: a fifth of the time that a request spends in it."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, TypeVar, cast
 
 from flask import Flask, Request, Response
@@ -97,6 +98,17 @@ class Application(Flask):
             request.method,
             request.query_string.decode("latin-1"),
         )
+
+
+def header(req: Request, name: str) -> str | None:
+    """Return the header *name* of *req*, if there is one: Werkzeug makes its key again at each look."""
+    value: str | None = req.environ.get(_key(name))
+    return value
+
+
+@cache
+def _key(name: str) -> str:
+    return "HTTP_" + name.upper().replace("-", "_")
 
 
 def unwrapped(proxy: Behind) -> Behind:

@@ -12,6 +12,7 @@ from vault.core.attempt import Attempt
 from vault.core.crypto.token import PREFIX
 from vault.core.principal import ANONYMOUS, UNAUTHENTICATED, Scope
 from vault.toolkit.http import client_ip, rate_limits
+from vault.toolkit.http.application import header
 
 #: The header that names the role of a JWT.
 ROLE_HEADER = "X-Role"
@@ -106,7 +107,7 @@ class CountedFailures:
 
 def named_role(req: Request) -> str:
     """Return the role that *req* names for its JWT; empty for none."""
-    return req.headers.get(ROLE_HEADER, "")
+    return header(req, ROLE_HEADER) or ""
 
 
 def bearer_credential(req: Request) -> str | None:
@@ -115,17 +116,17 @@ def bearer_credential(req: Request) -> str | None:
     Other schemes are ignored: a reverse proxy may require them. A token under another scheme, or without one,
     is a mistake of its sender, who is not anonymous: it is refused.
     """
-    header = req.headers.get("Authorization", "")
-    bearer = _BEARER.match(header)
+    sent = header(req, "Authorization") or ""
+    bearer = _BEARER.match(sent)
     if bearer:
-        return header[bearer.end() :]
-    return "" if PREFIX in header else None
+        return sent[bearer.end() :]
+    return "" if PREFIX in sent else None
 
 
 def has_another_scheme(req: Request) -> bool:
     """Return whether *req* has a header `Authorization` without a bearer credential."""
-    header = req.headers.get("Authorization", "")
-    return bool(header) and not _BEARER.match(header)
+    sent = header(req, "Authorization") or ""
+    return bool(sent) and not _BEARER.match(sent)
 
 
 def document(spec: APISpec) -> None:

@@ -7,7 +7,7 @@ from flask import Flask, Request, current_app, request
 
 from vault.common.errors import AddressRefusedError
 from vault.common.networks import Network, contain
-from vault.toolkit.http.application import unwrapped
+from vault.toolkit.http.application import header, unwrapped
 from vault.toolkit.http.prefixes import CONSOLE, operations
 
 #: Key of the application's configuration: networks whose `X-Forwarded-For` is trusted.
@@ -41,7 +41,7 @@ def require_allowed(address: str) -> None:
 
 def address_of(req: Request) -> str:
     """Return the address of the client that sent *req*."""
-    forwarded_for = req.headers.get("X-Forwarded-For", "")
+    forwarded_for = header(req, "X-Forwarded-For") or ""
     return client_address(req.remote_addr or "", forwarded_for, current_app.config[TRUSTED_PROXIES])
 
 

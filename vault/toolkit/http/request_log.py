@@ -12,7 +12,7 @@ from werkzeug.exceptions import HTTPException
 
 from vault.common.errors import OverloadedError
 from vault.common.observability import logs, metrics
-from vault.toolkit.http.application import unwrapped
+from vault.toolkit.http.application import header, unwrapped
 from vault.toolkit.http.errors import problem
 from vault.toolkit.http.prefixes import operations
 from vault.toolkit.http.refusals import REFUSALS, code_of
@@ -68,7 +68,7 @@ def init_app(app: Flask, *, serves_tls: bool) -> None:
 
 
 def _begin() -> None:
-    client_id = request.headers.get(_REQUEST_ID, "")
+    client_id = header(unwrapped(request), _REQUEST_ID) or ""
     logs.request_id.set(client_id if _VALID_REQUEST_ID.fullmatch(client_id) else str(uuid4()))
     g.started = perf_counter()
 

@@ -26,7 +26,7 @@ from vault.core.services import Services
 from vault.toolkit.document.errors import NONE, ErrorDoc, responses_with_body
 from vault.toolkit.document.headers import OF_SUCCESSES, RECEIPT, references
 from vault.toolkit.http import arguments, auth, bodies, connections
-from vault.toolkit.http.application import Reply, unwrapped
+from vault.toolkit.http.application import Reply, header, unwrapped
 from vault.toolkit.http.client_ip import address_of
 from vault.toolkit.http.memory import Memory
 from vault.toolkit.http.refusals import recorded_as, refusal
@@ -95,7 +95,7 @@ def perform(view: Callable[[], Any], action: Action, intake: Intake) -> Any:
     context.attempt = attempt = Attempt(
         action=action,
         ip=address_of(req),
-        user_agent=req.headers.get("User-Agent", ""),
+        user_agent=header(req, "User-Agent") or "",
         request_id=logs.request_id.get(),
     )
     context.slot = slot = Slot(app.extensions[SLOTS])
@@ -119,7 +119,7 @@ def _answer(
     """Authorize *req*, receive its body, and return the reply of *view*."""
     with slot:
         intake.authorize(req, attempt)
-    asked = req.headers.get(RECEIPT)
+    asked = header(req, RECEIPT)
     if asked is not None:
         if asked != "1":
             raise intake.refuse(f"The header {RECEIPT} must be 1.")
