@@ -117,14 +117,20 @@ def _require_text(value: Any, pause: Pause) -> None:
         raise InvalidJSONError("has half of a surrogate pair, which is not text") from None
 
 
-#: Returns a text, number, truth value or null as JSON.
+#: Texts of what is in every envelope, for which the encoder takes ten times as long.
+_CONSTANTS = {None: "null", False: "false", True: "true"}
+
+#: Returns a text or number as JSON.
 _scalar = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
 def _write(value: Any, write: Callable[[str], None], pace: Pace) -> None:
     pace.advance()
-    if isinstance(value, Encoded):
-        write(value)
+    # Most values first.
+    if isinstance(value, str):
+        write(value if isinstance(value, Encoded) else _scalar(value))
+    elif value is None or isinstance(value, bool):
+        write(_CONSTANTS[value])
     elif isinstance(value, dict):
         write("{")
         for number, name in enumerate(sorted(value)):
