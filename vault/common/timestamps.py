@@ -1,6 +1,7 @@
 """Timestamps as MongoDB stores them: UTC, to the millisecond."""
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -16,6 +17,8 @@ def since_1970(time: datetime) -> int:
     return (time - _EPOCH) // _MILLISECOND
 
 
+# The entries of a commit have the same times.
+@lru_cache(maxsize=64)
 def moment(time: datetime) -> str:
     """Return *time* as text, as in audit entries and replies: `2026-11-24T15:30:00.000Z`."""
     return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,7 +1,7 @@
 """An audited operation in progress, and the signal that reports its outcome."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -160,7 +160,17 @@ class Attempt:
 
     def part(self, action: Action | None = None) -> "Attempt":
         """Return an attempt for an item of this batch, of the same *action* unless another is given."""
-        return replace(self, action=action or self.action, secret_id=None, details={}, whole=self)
+        # Not by `replace`, which takes twice as long.
+        return Attempt(
+            action=action or self.action,
+            principal=self.principal,
+            ip=self.ip,
+            user_agent=self.user_agent,
+            request_id=self.request_id,
+            success_details=self.success_details,
+            receipt=self.receipt,
+            whole=self,
+        )
 
     def require(self, scope: Scope | None) -> None:
         """Require that the principal has *scope*; without one, that it has a credential.

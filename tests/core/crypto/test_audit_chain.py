@@ -144,6 +144,14 @@ def test_a_value_without_a_json_form_is_refused(value: object) -> None:
         audit_chain.digest(ENTRY | {"details": {"a": value}})
 
 
+@pytest.mark.parametrize(
+    "value", ["00" * 32, "0a" * 32, "AB" * 32, "0a" * 31, '0"' * 32, "٣" * 64, 7, 10**63, None]
+)
+def test_the_link_is_of_the_canonical_form_of_any_hash(value: object) -> None:
+    """The link of an unsigned entry is the SHA-256 of its canonical seals, also if its hash is none."""
+    assert audit_chain.link(ENTRY | {"hash": value}) == sha256(reference({"hash": value}))
+
+
 def test_the_link_covers_hash_signature_and_signer() -> None:
     """Any change, addition, removal or shift in an entry's seal breaks the chain."""
     sealed = {"hash": "aa", "signer": "bb", "signature": "cc"}

@@ -20,6 +20,7 @@ from vault.core.crypto import encoding
 from vault.core.crypto.master_key import MasterKey
 
 _SEALS = frozenset({"hash", "signer", "signature"})
+_DIGEST = re.compile("[0-9a-f]{64}")
 _SIGNING_INFO = b"secret-manager audit signing"
 _SIGNER_SIZE = 8
 _PEM_BLOCK = re.compile(rb"-----BEGIN [A-Z ]+-----.+?-----END [A-Z ]+-----", re.DOTALL)
@@ -38,6 +39,10 @@ def digest(record: Mapping[str, Any]) -> str:
 def link(record: Mapping[str, Any]) -> str:
     """Return the value of `previous` for the entry after *record*."""
     seals = {name: record[name] for name in _SEALS if name in record}
+    value = record.get("hash")
+    if len(seals) == 1 and isinstance(value, str) and _DIGEST.fullmatch(value):
+        # As the encoder writes it, in less time.
+        return hashlib.sha256(f'{{"hash":"{value}"}}'.encode()).hexdigest()
     return hashlib.sha256(encoding.canonical(seals)).hexdigest()
 
 

@@ -109,9 +109,9 @@ class Stream:
 
     def chain(self, entries: Sequence[StoredEntry], now: datetime) -> None:
         """Number, date, link and hash *entries*, at least one, as the next of this stream; sign the last."""
-        previous = self._last
+        previous, now = self._last, to_milliseconds(now)
         for entry in entries:
-            self._follow(entry, previous, to_milliseconds(now))
+            self._follow(entry, previous, now)
             previous = entry
         self._attempted = [entry["hash"] for entry in entries]
         entries[-1]["signer"] = self._signing_key.public.signer
