@@ -33,7 +33,7 @@ from vault.core.trail.streams.stream import Stream
 from vault.core.trail.writer import AuditTrail
 
 #: The fields that chain an entry, see `test_stream.py`.
-CHAINING = ["stream", "seq", "hash", "signer", "signature"]
+CHAINING = ["stream", "seq", "previous", "previous_ts", "hash", "signer", "signature"]
 
 
 @pytest.mark.promise(3)
