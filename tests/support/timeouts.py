@@ -32,7 +32,7 @@ def lengthen(set_attribute: Callable[..., None], set_item: Callable[..., None], 
             continue
         module, _, attribute = name.rpartition(".")
         set_attribute(import_module(module), attribute, float(LONG_SECONDS))
-    limits: Any = import_module("vault.toolkit.http.rate_limits")
+    limits: Any = import_module("vault.toolkit.http.counters")
     set_attribute(limits, "_TIMEOUT_MILLISECONDS", LONG_SECONDS * 1_000)
     database: Any = import_module("vault.core.documents.database")
     set_item(database._OPTIONS, "connectTimeoutMS", LONG_SECONDS * 1_000)

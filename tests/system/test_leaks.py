@@ -68,7 +68,7 @@ from vault.core.crypto import MasterKey
 from vault.core.documents import database
 from vault.core.secrets.requests import NewSecret
 from vault.toolkit.http import bodies as json_parser
-from vault.toolkit.http import errors, rate_limits, request_log
+from vault.toolkit.http import counters, errors, request_log
 
 
 def in_process(app: Flask) -> Send:
@@ -218,7 +218,7 @@ def everything(world: World, app: Flask, settings: dict[str, str]) -> None:
     services(app).guard.close()
     limited = {"RATE_LIMIT": "1/day", "RATE_LIMIT_STORAGE_URI": ELSEWHERE}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rate_limits, "_TIMEOUT_MILLISECONDS", 10)
+        patch.setattr(counters, "_TIMEOUT_MILLISECONDS", 10)
         for more, status in (
             (limited, 429),
             ({"ALLOWED_NETWORKS": "192.0.2.0/24"}, 403),

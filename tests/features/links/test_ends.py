@@ -29,7 +29,7 @@ VALUE = b64encode(b"hunter2").decode()
 @pytest.fixture(autouse=True)
 def _no_limit(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     """Count failures without a limit: all tests have one address."""
-    monkeypatch.setattr(app.extensions["secret-manager-limits"].failure, "limits", [])
+    monkeypatch.setattr(app.extensions["secret-manager-limits"].counters.failure, "limits", [])
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ NAME = "team/asked"
 @pytest.fixture(autouse=True)
 def _no_limit(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     """Count failures without a limit: all tests have one address."""
-    monkeypatch.setattr(app.extensions["secret-manager-limits"].failure, "limits", [])
+    monkeypatch.setattr(app.extensions["secret-manager-limits"].counters.failure, "limits", [])
 
 
 def filling(token: str, value: bytes = b"value") -> dict[str, str]:

@@ -9,9 +9,8 @@ from contextlib import suppress
 from threading import Thread
 
 import pytest
-import urllib3
 
-from vault.toolkit.client.http import Failure, HTTPClient, RequestFailedError
+from vault.toolkit.client.http import Failure, HTTPClient, RequestFailedError, Waits
 
 
 class Proxy:
@@ -86,7 +85,7 @@ def test_no_proxy_sees_other_requests(proxy: Proxy, monkeypatch: pytest.MonkeyPa
 
 def test_a_server_that_does_not_read_is_late() -> None:
     """A request that cannot be sent fails like one without an answer."""
-    waits = urllib3.Timeout(connect=0.2, read=0.2)
+    waits = Waits(connect=0.2, read=0.2)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         client = HTTPClient(f"http://127.0.0.1:{listener.getsockname()[1]}", max_bytes=100)
         with pytest.raises(RequestFailedError) as caught:

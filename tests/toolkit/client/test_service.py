@@ -8,11 +8,11 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-import urllib3
 
 from tests.system.test_tls import make
 from tests.toolkit.client.peers import peer, received_request, reply
 from vault.common.errors import ServiceRefusedError, ServiceUnavailableError, VaultError
+from vault.toolkit.client.http import Waits
 from vault.toolkit.client.service import Service
 
 TOKEN = "smt_a-token-of-someone"
@@ -234,7 +234,7 @@ def test_an_impossible_host_is_an_error() -> None:
 
 def test_a_silent_service_is_an_error() -> None:
     """A service that accepts a connection and says nothing is given up."""
-    soon = urllib3.Timeout(connect=5, read=0.01)
+    soon = Waits(connect=5, read=0.01)
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
         pytest.raises(ServiceUnavailableError, match="does not answer in time"),

@@ -22,7 +22,7 @@ from tests.support.access import bearer, make_token
 from tests.support.lifecycle import UNKNOWN_ID, trail
 from tests.support.rotation import Stored
 from vault.core.crypto.token import new_token
-from vault.toolkit.http import rate_limits
+from vault.toolkit.http import counters
 
 FETCH = "/vault/secret/fetch"
 
@@ -244,8 +244,8 @@ def test_a_lost_counter_refuses_no_request(
     environment: dict[str, str], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While the shared counter is unreachable, each worker counts alone and logs one line."""
-    monkeypatch.setattr(rate_limits, "_TIMEOUT_MILLISECONDS", 100)
-    monkeypatch.setattr(rate_limits, "_RETRY_SECONDS", 3_600)
+    monkeypatch.setattr(counters, "_TIMEOUT_MILLISECONDS", 100)
+    monkeypatch.setattr(counters, "_RETRY_SECONDS", 3_600)
     settings = {"RATE_LIMIT": "5/hour", "RATE_LIMIT_STORAGE_URI": "mongodb://127.0.0.1:1"}
     with caplog.at_level(logging.WARNING), limited(environment, **settings) as (_, client):
         assert statuses(client, 6) == [422] * 5 + [429]
@@ -259,7 +259,7 @@ def test_a_counter_lost_after_counting_refuses_no_request(
     """If the rest cannot be read, the reply omits it."""
     settings = {"RATE_LIMIT": "5/hour", "RATE_LIMIT_STORAGE_URI": environment["MONGO_URI"]}
     with limited(environment, **settings) as (app, client):
-        storage = app.extensions["secret-manager-limits"].shared.storage
+        storage = app.extensions["secret-manager-limits"].counters.shared.storage
         assert ask(client).headers["RateLimit-Policy"] == '"requests";q=5;w=3600'
         client_of_limits = storage._storage
         wrapped = type(storage).get_expiry

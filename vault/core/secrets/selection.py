@@ -94,9 +94,11 @@ def reached(principal: Principal, *, prefix: str = "", after: Position | None = 
 
 def _beyond(position: Position) -> dict[str, Any]:
     name, secret_id = position
-    same = {"name": name, "_id": {"$gt": secret_id}}
-    # Secrets without a name come before all others.
-    return {"$or": [same, {"name": {"$ne": None} if name is None else {"$gt": name}}]}
+    if name is None:
+        # Secrets without a name come before all others.
+        return {"$or": [{"name": None, "_id": {"$gt": secret_id}}, {"name": {"$ne": None}}]}
+    # With alternatives alone, MongoDB often reads the index from its beginning.
+    return {"name": {"$gte": name}, "$or": [{"name": {"$gt": name}}, {"_id": {"$gt": secret_id}}]}
 
 
 def _within(paths: Paths, prefix: str, after: Position | None) -> dict[str, Any]:

@@ -7,12 +7,11 @@ like that: hashes of entries are hexadecimal, and all others begin with `{` or `
 
 import json
 import re
-import sqlite3
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from secrets import token_hex
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import finalize
 
 from vault.common.errors import VaultError
@@ -27,6 +26,10 @@ from vault.core.trail.findings import NO_PLACE, Finding, Gravity
 from vault.core.trail.streams import retirement
 from vault.core.trail.streams.entry import Entry
 from vault.core.trail.streams.stream import StoredEntry
+
+# Only a verification keeps receipts: a worker loads no SQLite.
+if TYPE_CHECKING:
+    import sqlite3
 
 #: More characters than the service's longest receipt has.
 MAX_LENGTH = 8_192
@@ -139,6 +142,8 @@ class Receipts:
     def __init__(self, keys: Mapping[str, VerifyingKey]) -> None:
         """Prepare for receipts that *keys* signed, by signer."""
         self._keys = keys
+        import sqlite3
+
         # The file has no name, and SQLite makes it only once its cache of 2 MB is full.
         self._stored = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         finalize(self, self._stored.close)
@@ -196,7 +201,9 @@ class Receipts:
                 text, kind = text + _UNLESS, Gravity.LOOK
             yield Finding(stream, seq, text, kind, is_gap=not is_replaced, ts=at, action=action)
 
-    def _execute(self, statement: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
+    def _execute(self, statement: str, values: Sequence[Any] = ()) -> "sqlite3.Cursor":
+        import sqlite3
+
         try:
             return self._stored.execute(statement, values)
         except sqlite3.OperationalError:

@@ -12,8 +12,6 @@ from math import ceil
 from typing import Any, NamedTuple, NoReturn
 from urllib.parse import quote, urlsplit
 
-import urllib3
-
 from vault.common import kv_values
 from vault.common.attributes import Description
 from vault.common.durations import parse_duration
@@ -23,10 +21,10 @@ from vault.common.outcomes import Exit
 from vault.common.paths import is_path
 from vault.common.timestamps import to_milliseconds
 from vault.core.documents.write_rules import MAX_NUMBER, WriteRules
-from vault.toolkit.client.http import USER_AGENT, Failure, HTTPClient, Reply, RequestFailedError
+from vault.toolkit.client.http import USER_AGENT, Failure, HTTPClient, Reply, RequestFailedError, Waits
 
 #: Timeout of each wait for the source.
-_TIMEOUT = urllib3.Timeout(connect=30, read=30)
+_TIMEOUT = Waits(connect=30, read=30)
 
 #: Pauses before all attempts except the first. At first 0: the source may have closed an idle connection.
 _PAUSES_SECONDS = (0, 1, 2, 4, 8)

@@ -11,15 +11,17 @@ from http.client import HTTPResponse
 from io import BufferedReader
 from socket import socket
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-import urllib3
-from urllib3 import exceptions as errors
-
 from vault import __version__
 from vault.toolkit.client import timed_reads
+
+# urllib3 is loaded by the first client: most workers have none.
+if TYPE_CHECKING:
+    import urllib3
+    from urllib3 import exceptions as errors
 
 USER_AGENT = f"secret-manager/{__version__}"
 
@@ -30,6 +32,13 @@ _PORTS = {"http": 80, "https": 443}
 
 #: Bytes of the head of a reply with a deadline. Chunks, with their sizes, have up to twice its content's.
 _MAX_HEAD_BYTES = 131_072
+
+
+class Waits(NamedTuple):
+    """Seconds for a connection, and for each wait after that."""
+
+    connect: float
+    read: float
 
 
 class Failure(Enum):
@@ -106,20 +115,23 @@ class HTTPClient:
         *,
         headers: Mapping[str, str],
         body: bytes | None = None,
-        timeout: urllib3.Timeout | float,
+        timeout: Waits | float,
         address: str = "",
     ) -> Reply:
         """Return the reply to *method* for *target*, a path with its query.
 
-        A `Timeout` limits each wait. A number of seconds limits the request as a whole once it is connected,
+        `Waits` limit each wait. A number of seconds limits the request as a whole once it is connected,
         and takes a new connection: an idle one can turn out to be closed. With an *address*, that is made to
         it, and the certificate must still be the host's.
 
         Raises:
             RequestFailedError: There is no whole reply.
         """
-        if isinstance(timeout, urllib3.Timeout):
-            return self._answer(self._kept, method, target, headers=headers, body=body, timeout=timeout)
+        import urllib3
+
+        if isinstance(timeout, Waits):
+            waits = urllib3.Timeout(**timeout._asdict())
+            return self._answer(self._kept, method, target, headers=headers, body=body, timeout=waits)
         headers = {**headers, "Host": self._netloc} if address else headers
         # An IPv6 address as a URL has it.
         with closing(self._pool(f"[{address}]" if ":" in address else address)) as pool:
@@ -128,7 +140,9 @@ class HTTPClient:
             waits = urllib3.Timeout(total=timeout)
             return self._answer(pool, method, target, headers=headers, body=body, timeout=waits)
 
-    def _answer(self, pool: urllib3.HTTPConnectionPool, method: str, target: str, **options: Any) -> Reply:
+    def _answer(self, pool: "urllib3.HTTPConnectionPool", method: str, target: str, **options: Any) -> Reply:
+        from urllib3 import exceptions as errors
+
         try:
             reply = pool.urlopen(
                 method, target, retries=False, redirect=False, preload_content=False, **options
@@ -151,14 +165,16 @@ class HTTPClient:
             headers.get("X-Receipt", ""),
         )
 
-    def _failed(self, error: errors.HTTPError) -> RequestFailedError:
+    def _failed(self, error: "errors.HTTPError") -> RequestFailedError:
         is_too_large = bool(error.args) and isinstance(error.args[-1], timed_reads.TooManyBytesError)
         return self._too_large() if is_too_large else _failed(error)
 
     def _too_large(self) -> RequestFailedError:
         return RequestFailedError(Failure.TOO_LARGE, f" {self._max_bytes} bytes")
 
-    def _pool(self, address: str = "") -> urllib3.HTTPConnectionPool:
+    def _pool(self, address: str = "") -> "urllib3.HTTPConnectionPool":
+        import urllib3
+
         if self._tls is None:
             return urllib3.HTTPConnectionPool(address or self._host, self._port, maxsize=_MAX_IDLE)
         is_direct = not self._allows_proxy or proxy_bypass(f"{self._host}:{self._port}")
@@ -220,8 +236,10 @@ def _bounded(kind: Callable[..., Any], end: float, max_bytes: int) -> Callable[.
     return connection
 
 
-def _failed(error: errors.HTTPError) -> RequestFailedError:
+def _failed(error: "errors.HTTPError") -> RequestFailedError:
     """Return the failure without the text of *error*, which can contain what was sent."""
+    from urllib3 import exceptions as errors
+
     cause = error.args[-1] if error.args else None
     if isinstance(error, errors.SSLError):
         is_untrusted = isinstance(cause, ssl.SSLCertVerificationError)

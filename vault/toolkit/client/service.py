@@ -7,15 +7,13 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
-import urllib3
-
 from vault.common.errors import ServiceRefusedError, ServiceUnavailableError
 from vault.common.text import printable, quantity
 from vault.toolkit.client import address
-from vault.toolkit.client.http import USER_AGENT, Failure, HTTPClient, RequestFailedError
+from vault.toolkit.client.http import USER_AGENT, Failure, HTTPClient, RequestFailedError, Waits
 
 #: A request can take 20 s in MongoDB, after its body has arrived. Between parts of a reply, it is the same.
-_TIMEOUT = urllib3.Timeout(connect=5, read=35)
+_TIMEOUT = Waits(connect=5, read=35)
 
 #: The service sends at most 11 MB.
 _MAX_REPLY_BYTES = 16 * 1_048_576
@@ -86,7 +84,7 @@ class Service:
         ca_file: str | None = None,
         credential_hint: str = LOGIN,
         on_receipt: Callable[[str], object] | None = None,
-        timeout: urllib3.Timeout | float = _TIMEOUT,
+        timeout: Waits | float = _TIMEOUT,
         max_reply_bytes: int = _MAX_REPLY_BYTES,
     ) -> None:
         """Trust the certificates of *ca_file* in place of the system's. The *timeout* is one of `HTTPClient`.
