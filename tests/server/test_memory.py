@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.commands import command_environment
+from tests.support.system import unmeasured
 
 pytestmark = pytest.mark.process
 
@@ -29,11 +29,11 @@ assert not found, found
 
 def test_a_worker_loads_only_what_it_needs(master_key: str, tmp_path: Path) -> None:
     """A worker loads nothing that only features that are off, refusals or commands need."""
-    settings = {"MASTER_KEY": master_key, "MONGO_URI": "mongodb://127.0.0.1:1"}
+    environment = {**unmeasured(), "MASTER_KEY": master_key, "MONGO_URI": "mongodb://127.0.0.1:1"}
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],
         cwd=tmp_path,
-        env=command_environment(settings),
+        env=environment,
         capture_output=True,
         text=True,
         check=False,
