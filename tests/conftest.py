@@ -51,7 +51,7 @@ from vault.common import batching
 from vault.common.config.settings import Settings
 from vault.common.feature import Task
 from vault.core.crypto import Keyring, MasterKey
-from vault.core.documents import Database, EncryptOnSave
+from vault.core.documents import AuditEntry, Database, EncryptOnSave
 from vault.core.trail.writer import AuditTrail
 from vault.toolkit.operations.blueprint import REQUEST_TIMEOUT
 
@@ -225,6 +225,12 @@ def database(mongo_uri: str) -> Iterator[Database]:
     """Connect the documents to the test's database, with all indexes."""
     with connected(mongo_uri) as database:
         yield database
+
+
+@pytest.fixture
+def without_transactions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Store entries before their effects, as with a standalone server."""
+    monkeypatch.setattr(AuditEntry, "has_transactions", lambda: False)
 
 
 @pytest.fixture

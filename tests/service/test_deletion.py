@@ -28,7 +28,7 @@ from vault.core.documents.stored_secret import StoredSecret
 from vault.core.keys import rewrap
 from vault.core.principal import ANONYMOUS, ROLES, Principal, Scope
 from vault.core.secrets import read_limits
-from vault.core.secrets.lease import SecretLease
+from vault.core.secrets.lease import Seen
 from vault.core.secrets.read_limits import HeldRead
 
 
@@ -96,14 +96,14 @@ def test_a_last_read_during_a_delete_does_not_prevent_the_purge(
 ) -> None:
     """A secret that is deleted during its last read is gone, and is removed within a minute."""
     secret_id = alice.create(max_reads=1)
-    apply = SecretLease.apply
+    apply = Seen.apply
 
-    def late(lease: SecretLease, change: Any) -> None:
+    def late(seen: Seen, *change: Any) -> None:
         alice.fetch(secret_id)
-        apply(lease, change)
+        apply(seen, *change)
 
     with monkeypatch.context() as slow:
-        slow.setattr(SecretLease, "apply", late)
+        slow.setattr(Seen, "apply", late)
         alice("delete", secret_id=secret_id)
     found = document(stored, secret_id)
     assert found["reads"] == 1

@@ -246,16 +246,15 @@ def test_a_slow_holder_destroys_nothing(
 ) -> None:
     """A holder that exceeds its time limit is refused, and the other request's secret stays unchanged."""
     returned: list[dict[str, Any]] = []
-    step = "hold_names" if "name" in body else "record"
-    store = getattr(SecretStore, step)
+    store = SecretStore.create
 
-    def slowly(self: SecretStore, *arguments: Any) -> Any:
-        monkeypatch.setattr(SecretStore, step, store)
+    def slowly(self: SecretStore, *arguments: Any) -> bool:
+        monkeypatch.setattr(SecretStore, "create", store)
         lapse(stored)
         returned.append(created(alice, body))
         return store(self, *arguments)
 
-    monkeypatch.setattr(SecretStore, step, slowly)
+    monkeypatch.setattr(SecretStore, "create", slowly)
     assert create(alice, body).status_code == (409 if "name" in body else 503)
     assert created(alice, body) == returned[0]
     [secret_id] = ids(returned[0])
@@ -268,18 +267,19 @@ def test_a_late_secret_of_a_slow_holder_is_found(
     alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If a slow holder publishes after the retry failed, the third attempt returns that secret."""
-    store = SecretStore.record
+    store = SecretStore.create
     statuses: list[int] = []
 
-    def slowly(self: SecretStore, outcomes: Any, secrets: Any) -> None:
-        monkeypatch.setattr(SecretStore, "record", store)
-        store(self, outcomes, secrets)
+    def slowly(self: SecretStore, outcomes: Any, secrets: Any) -> bool:
+        monkeypatch.setattr(SecretStore, "create", store)
+        is_stored = store(self, outcomes, secrets)
         lapse(stored)
         with monkeypatch.context() as early:
             early.setattr(SecretStore, "withdraw", lambda *_: set())
             statuses.append(create(alice, NAMED).status_code)
+        return is_stored
 
-    monkeypatch.setattr(SecretStore, "record", slowly)
+    monkeypatch.setattr(SecretStore, "create", slowly)
     statuses.append(create(alice, NAMED).status_code)
     assert statuses == [409, 503]
     assert set(ids(created(alice, NAMED))) == stored_ids(stored)
@@ -545,15 +545,16 @@ def test_an_overtaken_holder_leaves_published_secrets_to_the_other(
     alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If a holder is overtaken after it published, the other returns its named secrets."""
-    record, returned = SecretStore.record, list[dict[str, Any]]()
+    store, returned = SecretStore.create, list[dict[str, Any]]()
 
-    def slowly(self: SecretStore, outcomes: Any, secrets: Any) -> None:
-        monkeypatch.setattr(SecretStore, "record", record)
-        record(self, outcomes, secrets)
+    def slowly(self: SecretStore, outcomes: Any, secrets: Any) -> bool:
+        monkeypatch.setattr(SecretStore, "create", store)
+        is_stored = store(self, outcomes, secrets)
         lapse(stored)
         returned.append(created(alice, BATCH))
+        return is_stored
 
-    monkeypatch.setattr(SecretStore, "record", slowly)
+    monkeypatch.setattr(SecretStore, "create", slowly)
     assert create(alice, BATCH).status_code == 503
     assert [created(alice, BATCH)] == returned
     found = ids(returned[0])

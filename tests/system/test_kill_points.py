@@ -1,5 +1,6 @@
 """A process killed at any of its writes leaves no unrecorded effect and blocks no later request."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,6 +16,14 @@ from vault.core.access.tokens.tokens import Grant
 from vault.core.attempt import Action, Attempt
 
 pytestmark = pytest.mark.process
+
+
+@pytest.fixture(autouse=True)
+def _ended(stored: Stored) -> Iterator[None]:
+    """End what the killed processes left open: MongoDB would wait with the removal of the database."""
+    yield
+    stored.client.admin.command("killAllSessions", [])
+
 
 VALUE = {"secret": b64(b"value")}
 

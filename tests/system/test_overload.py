@@ -98,7 +98,7 @@ def test_half_sent_bodies_take_no_slot(environment: dict[str, str], tmp_path: Pa
 def test_a_late_operation_is_rolled_back(
     environment: dict[str, str], stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If its entry takes too long, an operation leaves no held read, no lease, and no half of a create."""
+    """If its entry takes too long, an operation leaves no held read, and no half of a change or a create."""
     store = AuditEntry.store
     go_on = Event()
     go_on.set()
@@ -115,9 +115,9 @@ def test_a_late_operation_is_rolled_back(
     with running_app({**environment, "REQUEST_TIMEOUT_SECONDS": "3"}) as app:
         start(app)
         client = app.test_client()
-        for path, body in (
-            ("fetch", once),
-            ("update", {**once, "secret": "Yg=="}),
+        for path, body, version in (
+            ("fetch", once, 1),
+            ("update", {**once, "secret": "Yg=="}, 2),
         ):
             go_on.clear()
             assert client.post(f"/vault/secret/{path}", json=body).status_code == 503
@@ -126,6 +126,8 @@ def test_a_late_operation_is_rolled_back(
             # Until it is written, the next one would wait for it.
             entries += 1
             wait_until(lambda entries=entries: stored.audit_logs.count_documents({}) == entries)
+            # The outcome of a change was unknown: its entry and it are stored together.
+            assert [found["version"] for found in stored.secrets.find()] == [version]
         go_on.clear()
         assert client.post(CREATE, json={"secret": "YQ=="}).status_code == 503
         assert stored.secrets.count_documents({}) == 1
@@ -134,4 +136,4 @@ def test_a_late_operation_is_rolled_back(
         # What the commit has stored for a caller who is gone is removed again.
         wait_until(lambda: stored.secrets.count_documents({}) == 1)
     with running_app(environment) as app:
-        assert app.test_client().post("/vault/secret/fetch", json=once).get_json() == {"secret": "YQ=="}
+        assert app.test_client().post("/vault/secret/fetch", json=once).get_json() == {"secret": "Yg=="}

@@ -14,8 +14,9 @@ from vault.core.principal import ANONYMOUS, Principal, Scope
 _signals = Namespace()
 
 #: Sent with the outcomes of one request's attempts, once they are known and before anything is released, and
-#: with the new secrets that they record. A receiver returns whether it stored these. The attempts fail if
-#: a receiver raises, or if there is no receiver: the audit trail fails closed.
+#: with the effects that they record. A receiver records the outcomes, and stores the effects in the same
+#: step; if it cannot, it does neither, and returns False. The attempts fail if a receiver raises, or if there
+#: is no receiver: the audit trail fails closed.
 attempts_finished = _signals.signal("attempts-finished")
 
 
@@ -201,29 +202,40 @@ class Attempt:
 Outcome = tuple[Attempt, Status]
 
 
-def finish_all(outcomes: Sequence[Outcome], new_secrets: Sequence[Any] = ()) -> bool:
+def finish_all(outcomes: Sequence[Outcome], effects: Sequence[Any] = ()) -> bool:
     """Record all *outcomes* together, as `Attempt.finish` records one: all of them are durable, or it fails.
 
-    Where MongoDB allows it, the *new_secrets* that they record are stored in the same transaction. Return
-    whether they were; if not, store them now.
+    The *effects* are new secrets, or changes of stored ones. Return whether they are stored, in the
+    transaction of the entries: if not, nothing is recorded either, and the attempts are not finished.
 
     Raises:
         AuditUnavailableError: An entry could not be written: release nothing, destroy nothing. Of a
-            transaction, neither entries nor secrets are stored, or its outcome is unknown.
+            transaction, neither entries nor effects are stored, or its outcome is unknown.
+        StorageUnavailableError: The outcome is unknown, and of the effects at least one can stay.
     """
     new = [outcome for outcome in outcomes if not outcome[0].finished]
     # Set first: an entry may exist although its write failed, so it is not retried.
+    _set_finished(new, is_finished=True)
     for attempt, status in new:
-        attempt.finished = True
         if status is Status.SUCCESS:
             attempt.details |= attempt.success_details
-        if attempt.whole:
-            attempt.whole.finished = True
     if not new:
         return False
     # Not `send`, which also checks whether each receiver is a coroutine, and takes four times as long.
-    stored = [receive(new, new_secrets) for receive in attempts_finished.receivers_for(new)]
-    if not stored:
+    receivers = list(attempts_finished.receivers_for(new))
+    if not receivers:
         # This process is ending.
         raise AuditUnavailableError
-    return any(stored)
+    is_stored = False
+    for receive in receivers:
+        is_stored = receive(new, () if is_stored else effects) or is_stored
+    if effects and not is_stored:
+        _set_finished(new, is_finished=False)
+    return is_stored
+
+
+def _set_finished(outcomes: Sequence[Outcome], *, is_finished: bool) -> None:
+    for attempt, _ in outcomes:
+        attempt.finished = is_finished
+        if attempt.whole:
+            attempt.whole.finished = is_finished

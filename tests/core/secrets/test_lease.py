@@ -1,14 +1,17 @@
 """Changes of a secret run one at a time, and an abandoned lease blocks others only briefly."""
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from tests.support.lifecycle import document, put
 from tests.support.rotation import Stored
 from vault.common import retries
+from vault.core.attempt import Action, Attempt, attempts_finished
 from vault.core.crypto import MasterKey
 from vault.core.secrets.lease import SecretLease
 
@@ -24,6 +27,16 @@ def taken(secret_id: str) -> SecretLease:
     found = SecretLease.take(secret_id)
     assert found is not None
     return found
+
+
+def apply(lease: SecretLease, fields: Mapping[str, Any] | None) -> None:
+    """Set *fields*, or remove the secret, where no entry is stored together with its change."""
+    attempt = Attempt(action=Action.UPDATE)
+    with attempts_finished.connected_to(lambda *_: False):
+        if fields is None:
+            lease.remove(attempt)
+        else:
+            lease.apply(fields, attempt)
 
 
 def waiting(monkeypatch: pytest.MonkeyPatch) -> Event:
@@ -54,7 +67,7 @@ def test_a_waiting_request_gets_the_lease_next(secret_id: str, monkeypatch: pyte
     with ThreadPoolExecutor(1) as pool:
         second = pool.submit(taken, secret_id)
         assert waits.wait(60)
-        first.apply({"labels": ["changed=first"]})
+        apply(first, {"labels": ["changed=first"]})
         assert second.result().secret.description.pairs == {"changed": "first"}
 
 
@@ -65,7 +78,7 @@ def test_a_secret_removed_during_the_wait_is_missing(secret_id: str, monkeypatch
     with ThreadPoolExecutor(1) as pool:
         second = pool.submit(SecretLease.take, secret_id)
         assert waits.wait(60)
-        first.remove()
+        apply(first, None)
         assert second.result() is None
 
 
@@ -73,7 +86,7 @@ def test_an_expired_lease_without_a_successor_still_works(stored: Stored, secret
     """A slow holder may still change the secret if no other request took its lease."""
     first = taken(secret_id)
     lapse(stored, secret_id)
-    first.apply({"labels": ["changed=late"]})
+    apply(first, {"labels": ["changed=late"]})
     assert document(stored, secret_id)["labels"] == ["changed=late"]
 
 
@@ -98,7 +111,7 @@ def test_concurrent_changes_run_one_at_a_time(secret_id: str, stored: Stored) ->
     def add(_: int) -> None:
         for _ in range(5):
             mine = taken(secret_id)
-            mine.apply({"version": mine.secret.version + 1})
+            apply(mine, {"version": mine.secret.version + 1})
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(add, range(8)))

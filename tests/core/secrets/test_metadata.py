@@ -1,6 +1,5 @@
 """Changes of labels and expiry: what they store, and what runs at the same time."""
 
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from threading import BoundedSemaphore
 from typing import Any
@@ -17,7 +16,7 @@ from vault.core.crypto import Keyring, MasterKey
 from vault.core.documents.stored_secret import StoredSecret
 from vault.core.keys import rewrap
 from vault.core.secrets import metadata, read_limits
-from vault.core.secrets.lease import SecretLease
+from vault.core.secrets.lease import Seen
 
 KEPT = {1: b"1", 2: b"2", 3: b"3"}
 
@@ -105,15 +104,15 @@ def test_the_last_read_keeps_its_purge_time(
     secret_id = put(stored, key, name="a/b", max_reads=1)
     [read] = read_limits.reserve_reads([secret_id])
     assert read
-    apply = SecretLease.apply
+    apply = Seen.apply
 
-    def overtaken(lease: SecretLease, change: Mapping[str, Any]) -> None:
+    def overtaken(seen: Seen, *change: Any) -> None:
         read_limits.commit_reads([read])
-        apply(lease, change)
+        apply(seen, *change)
 
     with unswept(stored):
         with monkeypatch.context() as patch:
-            patch.setattr(SecretLease, "apply", overtaken)
+            patch.setattr(Seen, "apply", overtaken)
             change(alice, never_expires=True)
         assert only(stored)["purge_at"] <= in_future(minutes=1, seconds=1)
         change(alice, 404, ttl_seconds=3_600)
@@ -179,17 +178,17 @@ def test_a_concurrent_rewrap_loses_no_version(
     secret = StoredSecret(only(stored))
     both = Keyring(keyring.primary, [key])
     made = [rewrap.rewrap_version(secret, version, both) for version in secret.versions]
-    apply = SecretLease.apply
+    apply = Seen.apply
     written: list[int] = []
 
-    def meanwhile(lease: SecretLease, change: Mapping[str, Any]) -> None:
+    def meanwhile(seen: Seen, *change: Any) -> None:
         if not is_before:
-            apply(lease, change)
+            apply(seen, *change)
         written.append(rewrap.write_rewrapped([one for one in made if one]))
         if is_before:
-            apply(lease, change)
+            apply(seen, *change)
 
-    monkeypatch.setattr(SecretLease, "apply", meanwhile)
+    monkeypatch.setattr(Seen, "apply", meanwhile)
     change(alice, ttl_seconds=3_600)
     assert written == [3 if is_before else 0]
     assert plaintexts(stored, key) == KEPT

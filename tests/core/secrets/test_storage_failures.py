@@ -13,6 +13,7 @@ from tests.support.rotation import Stored
 from tests.support.trail import block_trail, restore_trail
 from vault.common.errors import StorageUnavailableError
 from vault.core.crypto import Keyring, MasterKey
+from vault.core.documents import AuditEntry, Secret
 from vault.core.documents.stored_secret import StoredSecret
 from vault.core.secrets import read_limits
 from vault.core.secrets.lease import SecretLease
@@ -47,6 +48,7 @@ def fail(patch: pytest.MonkeyPatch, collection: str, *methods: str) -> None:
         patch.setattr(Collection, method, failing(method))
 
 
+@pytest.mark.usefixtures("without_transactions")
 def test_a_secret_recorded_too_late_is_503(
     alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -103,8 +105,10 @@ def test_a_change_that_mongodb_did_not_make_is_503(
     with running_app({**environment, "DELETE_RECOVERY_DAYS": recovery_days}) as app:
         caller = Caller(app.test_client(), monkeypatch)
         with monkeypatch.context() as broken:
-            for step in ("apply", "remove", *(["end"] if end_fails else [])):
-                broken.setattr(SecretLease, step, gone)
+            broken.setattr(AuditEntry, "has_transactions", lambda: False)
+            broken.setattr(Secret, "apply_all", gone)
+            if end_fails:
+                broken.setattr(SecretLease, "end", gone)
             assert caller.refused(action, secret_id=secret_id, **CALLS[action]) == 503
         after = document(stored, secret_id)
         assert ("lease" in after) == end_fails
@@ -114,6 +118,7 @@ def test_a_change_that_mongodb_did_not_make_is_503(
         caller(action, secret_id=secret_id, **CALLS[action])
 
 
+@pytest.mark.usefixtures("without_transactions")
 @pytest.mark.parametrize("action", ["update", "delete", "restore"])
 def test_a_secret_removed_meanwhile_is_404(
     alice: Caller, stored: Stored, key: MasterKey, monkeypatch: pytest.MonkeyPatch, action: str
@@ -217,13 +222,14 @@ def test_a_slow_holder_that_cannot_withdraw_is_503(
     alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A holder that lost its reservation returns 503, with or without MongoDB."""
-    record = SecretStore.record
+    store = SecretStore.create
 
-    def slowly(self: SecretStore, outcomes: Any, secrets: Any) -> None:
-        record(self, outcomes, secrets)
+    def slowly(self: SecretStore, outcomes: Any, secrets: Any) -> bool:
+        is_stored = store(self, outcomes, secrets)
         stored.idempotency_keys.update_one({}, {"$set": {"token": "of another request"}})
+        return is_stored
 
-    monkeypatch.setattr(SecretStore, "record", slowly)
+    monkeypatch.setattr(SecretStore, "create", slowly)
     fail(monkeypatch, "secrets", "bulk_write")
     assert alice.refused("create", headers={"Idempotency-Key": "key"}, secret="YQ==") == 503
 

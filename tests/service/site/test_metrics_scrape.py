@@ -162,7 +162,7 @@ def only_our_words(labels: dict[str, set[str]], bind: str) -> None:
             *("does_not_verify", "unknown_key", "address", "full", "evicted"),
         },
         "outcome": {"written", "failed", "succeeded", "done", "drift"},
-        "queue": {"reads", "writes", "entries"},
+        "queue": {"reads", "writes", "entries", "changes", "names"},
         "check": {"mongodb", "restore", "keys", "auth", "audit", "clock"},
         "version": {__version__},
         "role": {"primary"},

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from mongoengine import DateTimeField, DictField, IntField, ListField, StringField
 from pymongo import timeout
 from pymongo.client_session import ClientSession
-from pymongo.errors import BulkWriteError
+from pymongo.errors import BulkWriteError, OperationFailure
 from pymongo.read_concern import ReadConcern
 
 from vault.common.timestamps import moment
@@ -19,7 +19,12 @@ Record = Mapping[str, Any]
 #: Timeout of one commit, in every process.
 COMMIT_TIMEOUT_SECONDS = 20
 
-_DUPLICATE_KEY = 11_000
+#: MongoDB's error codes for a value that is not unique, and for a document that another transaction changes.
+_DUPLICATE_KEY, _WRITE_CONFLICT = 11_000, 112
+
+
+class ConflictError(Exception):
+    """Another request has changed, or is changing, what an effect changes: certainly nothing is stored."""
 
 
 class AuditEntry(BaseDocument):
@@ -64,8 +69,12 @@ class AuditEntry(BaseDocument):
         In order: of a write that fails halfway, an entry after a gap would look like a removed one before it.
         With an *effect*, which makes its own writes, by one transaction. Until the timeout, the driver
         repeats one that certainly failed, as when the primary changes, and a commit of unknown outcome.
+        A conflict is not repeated: all who share the transaction would wait for a process that is dead.
 
         Bypasses MongoEngine: a document for each entry would cost more than everything else for it.
+
+        Raises:
+            ConflictError: The *effect* raised it, or conflicts with another transaction.
         """
         client = cls.raw().database.client
         # Operators' commands have a longer timeout, but readers do not wait that long for a commit.
@@ -76,7 +85,12 @@ class AuditEntry(BaseDocument):
 
             def write(session: ClientSession) -> None:
                 cls.insert(entries, session)
-                effect(session)
+                try:
+                    effect(session)
+                except OperationFailure as error:
+                    if _is_conflict(error):
+                        raise ConflictError from None
+                    raise
 
             with client.start_session() as session:
                 # Not the read concern of the connection string, which transactions may not allow.
@@ -104,6 +118,12 @@ class AuditEntry(BaseDocument):
     def has_transactions(cls) -> bool:
         """Return whether the driver has found a replica set: a standalone server has no transactions."""
         return is_in_replica_set(cls.raw())
+
+
+def _is_conflict(error: OperationFailure) -> bool:
+    failures = error.details["writeErrors"] if isinstance(error, BulkWriteError) and error.details else ()
+    codes = {error.code, *(failure["code"] for failure in failures)}
+    return not codes.isdisjoint({_DUPLICATE_KEY, _WRITE_CONFLICT})
 
 
 def record_of(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from mongoengine import (
     StringField,
     signals,
 )
-from pymongo import DeleteOne
+from pymongo import DeleteOne, UpdateOne
 from pymongo.client_session import ClientSession
 from pymongo.errors import BulkWriteError
 
@@ -100,6 +100,21 @@ class UnstoredSecret(_Encryptable):
     #: Set before it is withdrawn: if a write still stores it, the writer removes it.
     is_abandoned: bool = field(default=False, init=False)
 
+    @property
+    def key(self) -> object:
+        """What no other effect of the same commit may have."""
+        return (self.namespace, self.name) if self.name is not None else self.id
+
+    @property
+    def size(self) -> int:
+        """The bytes of the value, until it is encrypted."""
+        return len(self._plaintext or b"")
+
+    @property
+    def can_stay(self) -> bool:
+        """True if it is not removed after an unknown outcome: others may have found it by its name."""
+        return self.name is not None
+
     def document(self) -> dict[str, Any]:
         """Return the document to store.
 
@@ -121,6 +136,35 @@ DOCUMENT_FIELDS = tuple(
     if name not in ("id", "is_canary", "may_be_stored", "is_abandoned")
 )
 
+
+@dataclass(kw_only=True, eq=False)
+class SecretChange:
+    """A change of a stored secret that meets a condition; it ends a lease on the secret."""
+
+    key: str
+    #: The condition, apart from the ID.
+    condition: Mapping[str, Any] = field(repr=False)
+    #: The fields to set, which are MongoDB expressions; None removes the secret with all its versions.
+    fields: Mapping[str, Any] | None = field(repr=False)
+    can_stay: bool = field(default=True, init=False)
+    may_be_stored: bool = field(default=False, init=False)
+
+    @property
+    def size(self) -> int:
+        """The bytes of a new value."""
+        return len((self.fields or {}).get("envelope", b""))
+
+    def write(self) -> UpdateOne | DeleteOne:
+        """Return the write."""
+        query = {"_id": self.key, **self.condition}
+        if self.fields is None:
+            return DeleteOne(query)
+        return UpdateOne(query, [{"$set": self.fields}, {"$unset": "lease"}])
+
+
+#: What the commit of its entry stores.
+Effect = UnstoredSecret | SecretChange
+
 _FIELDS = {Form.TEXT: StringField, Form.PAIRS: lambda: ListField(StringField(), default=None)}
 
 
@@ -129,7 +173,7 @@ class Secret(_Encryptable, BaseDocument):
 
     The newest version is in the document's own fields, the versions before it in `older`. The plaintext is
     never a field, so no code can write it. Updates by queryset (`Secret.objects.update`) send no signal and
-    would bypass the hook that encrypts, so none may change the ciphertext. `SecretLease.apply` and
+    would bypass the hook that encrypts, so none may change the ciphertext. `apply_all` and
     `rewrap.write_rewrapped` change it, and their callers pass encrypted values.
     """
 
@@ -175,9 +219,18 @@ class Secret(_Encryptable, BaseDocument):
         cls.insert(cls._documents(secrets), session)
 
     @classmethod
+    def apply_all(cls, changes: Sequence[SecretChange], session: ClientSession | None = None) -> bool:
+        """Make the *changes*, at least one; return whether each of them found its secret."""
+        result = cls.raw().bulk_write([change.write() for change in changes], session=session)
+        return bool(result.matched_count + result.deleted_count == len(changes))
+
+    @classmethod
     def remove_abandoned(cls, secrets: Iterable[UnstoredSecret]) -> None:
-        """Remove those of the new, stored *secrets* whose callers were cut off. Ignore errors."""
-        if abandoned := [secret.id for secret in secrets if secret.is_abandoned]:
+        """Remove those of the new, stored *secrets* whose callers were cut off. Ignore errors.
+
+        Those with names stay: others may have found them.
+        """
+        if abandoned := [one.id for one in secrets if one.is_abandoned and not one.can_stay]:
             with best_effort_cleanup():
                 cls.raw().bulk_write([DeleteOne({"_id": secret_id}) for secret_id in abandoned])
 
@@ -191,7 +244,9 @@ class Secret(_Encryptable, BaseDocument):
             is_other = any(failure["code"] != _DUPLICATE_KEY for failure in failures)
             if is_other or error.details["writeConcernErrors"]:
                 raise
-            return [secrets[failure["index"]] for failure in failures]
+            # Made again after a timeout, some may be stored already.
+            taken = [failure["index"] for failure in failures if "_id" not in failure.get("keyPattern", ())]
+            return [secrets[index] for index in taken]
         return []
 
     @classmethod

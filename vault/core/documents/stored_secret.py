@@ -20,6 +20,9 @@ _MAX_CHANGES = 2**53
 #: Optional fields that the ciphertext is bound to.
 BOUND_FIELDS = ("expires_at", "max_reads", "name")
 
+#: The fields of which every change of a secret changes one. Expressions cover reads and rewraps in between.
+_CHANGED_FIELDS = ("version", "metadata_version", "expires_at", "deleted_at", "states", "purged", "pending")
+
 #: Optional fields that can hide a secret from readers. The ciphertext is not bound to them.
 STATE_FIELDS = ("reads", "deleted_at")
 
@@ -138,6 +141,16 @@ class StoredSecret(BoundFields):
     def _is_decoded(self, names: Sequence[str]) -> bool:
         """Return whether each of the optional fields is unset or has the right type."""
         return all(self._document.get(name) is getattr(self, name) for name in names)
+
+    @property
+    def is_leased(self) -> bool:
+        """True if a request has, or had, a lease on the secret."""
+        return self._document.get("lease") is not None
+
+    @property
+    def unchanged(self) -> dict[str, Any]:
+        """The condition that no request has changed the secret since it was read, or has leased it."""
+        return {name: self._document.get(name) for name in _CHANGED_FIELDS} | {"lease": None}
 
     @property
     def version(self) -> int:

@@ -1,7 +1,7 @@
 """Update, delete, restore and purge secrets as a whole.
 
-These operations can destroy data, so the audit entry of a change is durable before the change, and must state
-the true outcome. So each change holds a lease on the secret: no other request can change it in between.
+These operations can destroy data, so the audit entry of a change is durable with it, or before it, and must
+state the true outcome.
 """
 
 from collections.abc import Callable
@@ -17,14 +17,13 @@ from vault.common.errors import (
     SecretNotFoundError,
     VersionConflictError,
 )
-from vault.common.outcomes import Status
 from vault.common.timestamps import to_milliseconds
 from vault.core.attempt import Attempt
 from vault.core.crypto import Keyring
 from vault.core.documents.expressions import PURGE_AT_EXPIRY, purge_at
 from vault.core.documents.stored_secret import StoredSecret, VersionInfo
 from vault.core.keys.guard import KeyringGuard
-from vault.core.secrets.lease import leased
+from vault.core.secrets.lease import Changes, Seen
 from vault.core.secrets.requests import Reference, Written
 from vault.core.secrets.retention import Retention
 from vault.core.secrets.service import require_size
@@ -42,7 +41,7 @@ class Current:
 
 
 class SecretWriter:
-    """Changes the secrets that one keyring opens. All methods raise the errors of `leased`."""
+    """Changes the secrets that one keyring opens. All methods raise the errors of `Changes`."""
 
     def __init__(
         self,
@@ -53,7 +52,7 @@ class SecretWriter:
         retention: Retention,
     ) -> None:
         self._keyring = keyring
-        self._guard = guard
+        self._changes = Changes(guard)
         self._max_bytes = max_bytes
         self.retention = retention
 
@@ -89,8 +88,9 @@ class SecretWriter:
 
         Raises the errors of `update` and of *patched*.
         """
-        with leased(reference, self._guard, attempt) as lease:
-            secret, now = lease.secret, to_milliseconds(clock.now())
+
+        def change(seen: Seen) -> Written:
+            secret, now = seen.secret, to_milliseconds(clock.now())
             # First: a new version must not make limits genuine that an attacker changed in MongoDB.
             current = secret.decrypt(self._keyring)
             _require(secret.is_visible(now))
@@ -100,27 +100,30 @@ class SecretWriter:
             new = VersionInfo(
                 version=secret.version + 1, created_at=now, deleted_at=_deletion_time(secret, now)
             )
-            change = self._newest(secret, new, plaintext)
+            fields = self._newest(secret, new, plaintext)
             attempt.details["version"] = new.version
             if dropped := self.retention.dropped(secret, secret.rules):
                 attempt.details["dropped"] = dropped
-            attempt.finish(Status.SUCCESS)
-            lease.apply(change)
-        return Written(secret_id=secret.id, info=new, description=secret.description)
+            seen.apply(fields, attempt)
+            return Written(secret_id=secret.id, info=new, description=secret.description)
+
+        return self._changes.make(reference, attempt, change)
 
     def delete(self, reference: Reference, *, attempt: Attempt) -> tuple[str, datetime | None]:
         """Delete a secret; return its ID, and the time until which it can be restored, if it can."""
-        with leased(reference, self._guard, attempt) as lease:
-            secret, now = lease.secret, clock.now()
+
+        def change(seen: Seen) -> tuple[str, datetime | None]:
+            secret, now = seen.secret, clock.now()
             _require(secret.is_visible(now))
+            if not self.retention.recovery:
+                seen.remove(attempt)
+                return secret.id, None
             until = self.retention.end(secret, now)
-            attempt.finish(Status.SUCCESS)
-            if self.retention.recovery:
-                # The last read may have been counted since the lease began.
-                lease.apply({"deleted_at": now, "purge_at": purge_at(until)})
-                return secret.id, until
-            lease.remove()
-        return secret.id, None
+            # The last read may have been counted since the secret was read.
+            seen.apply({"deleted_at": now, "purge_at": purge_at(until)}, attempt)
+            return secret.id, until
+
+        return self._changes.make(reference, attempt, change)
 
     def restore(self, reference: Reference, *, attempt: Attempt) -> str:
         """Restore a deleted secret with all its versions; return its ID.
@@ -128,14 +131,16 @@ class SecretWriter:
         Raises:
             SecretNotFoundError: The secret is not deleted, or can no longer be restored.
         """
-        with leased(reference, self._guard, attempt) as lease:
-            secret, now = lease.secret, clock.now()
+
+        def change(seen: Seen) -> str:
+            secret, now = seen.secret, clock.now()
             # A read in progress during the delete may have been the last.
             is_readable = secret.reads_left != 0 and not secret.is_expired(now)
             _require(secret.is_restorable(now) and is_readable)
-            attempt.finish(Status.SUCCESS)
-            lease.apply({"deleted_at": "$$REMOVE", "purge_at": PURGE_AT_EXPIRY})
-        return secret.id
+            seen.apply({"deleted_at": "$$REMOVE", "purge_at": PURGE_AT_EXPIRY}, attempt)
+            return secret.id
+
+        return self._changes.make(reference, attempt, change)
 
     def purge(self, reference: Reference, *, attempt: Attempt) -> str:
         """Destroy a deleted secret; return its ID.
@@ -157,11 +162,12 @@ class SecretWriter:
         *,
         is_removable: Callable[[StoredSecret, datetime], bool],
     ) -> str:
-        with leased(reference, self._guard, attempt) as lease:
-            _require(is_removable(lease.secret, clock.now()))
-            attempt.finish(Status.SUCCESS)
-            lease.remove()
-        return lease.secret.id
+        def change(seen: Seen) -> str:
+            _require(is_removable(seen.secret, clock.now()))
+            seen.remove(attempt)
+            return seen.secret.id
+
+        return self._changes.make(reference, attempt, change)
 
     def _newest(self, secret: StoredSecret, new: VersionInfo, plaintext: bytes) -> dict[str, Any]:
         """Return the change that makes *plaintext* the *new* newest version and drops the oldest."""

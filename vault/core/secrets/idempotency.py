@@ -125,7 +125,7 @@ class _KeyReservation(Reservation):
         If a secret may still be stored, the next request can take over only once the record's time is up. It
         removes the secret then.
         """
-        if any(secret.may_be_stored and secret.name is None for secret in self._secrets):
+        if any(secret.may_be_stored and not secret.pending for secret in self._secrets):
             super().abandon()
             return
         unfinished = self._held | {"stored": False}

@@ -1,37 +1,90 @@
-"""Leases: the exclusive right to change one secret, for a few seconds."""
+"""Changes of stored secrets: each is made to the state that its request saw, or under a lease.
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+A lease is the exclusive right to change one secret, for a few seconds.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from secrets import token_hex
-from typing import Any
+from typing import Any, TypeVar
 
 from pymongo import ReturnDocument
 
+from vault.common.batching import Batcher
 from vault.common.errors import SecretBusyError, SecretNotFoundError
+from vault.common.greenlets import wait_until_idle
+from vault.common.outcomes import Status
 from vault.common.retries import attempts
-from vault.core.attempt import Attempt
+from vault.core.attempt import Attempt, finish_all
+from vault.core.documents.audit import AuditEntry
 from vault.core.documents.expressions import new_hold
 from vault.core.documents.guard import best_effort_cleanup, storage_errors
-from vault.core.documents.secret import Secret
+from vault.core.documents.secret import Secret, SecretChange
 from vault.core.documents.stored_secret import StoredSecret
+from vault.core.documents.transactions import unblocked
 from vault.core.keys.guard import KeyringGuard
-from vault.core.secrets.requests import Reference
+from vault.core.secrets import reach
+from vault.core.secrets.requests import Key, Reference
+from vault.core.secrets.store import find
 
 #: Milliseconds, by MongoDB's clock, until a lease expires. Its holder can wait for MongoDB and for its audit
 #: entry for a shorter time.
 LEASE_MILLISECONDS = 30_000
 
+#: Up to 15 MB. Changes move them inside MongoDB.
+_WITHOUT_OLDER = {"older.envelope": 0}
 
-class SecretLease:
-    """The exclusive right to change a secret.
+#: The maximum number of secrets that are read together for their changes: a value can have a mebibyte.
+_READ_TOGETHER = 16
 
-    The audit entry of a change is written before the change. Under a lease, it states the true outcome.
+#: What a change returns.
+Made = TypeVar("Made")
+
+
+class _OvertakenError(Exception):
+    """Another request has changed the secret, or is changing it; nothing is recorded or changed."""
+
+
+class Seen:
+    """A secret as a request saw it: it can be changed only if it is still so."""
+
+    def __init__(self, secret: StoredSecret, condition: Mapping[str, Any]) -> None:
+        #: The secret, without the envelopes of its older versions.
+        self.secret = secret
+        self._condition = condition
+
+    def whole(self) -> StoredSecret:
+        """Return the secret with its older versions, which can be megabytes."""
+        with storage_errors("find"):
+            document = Secret.raw().find_one({"_id": self.secret.id, **self._condition})
+        if document is None:
+            raise _OvertakenError
+        return StoredSecret(document)
+
+    def apply(self, fields: Mapping[str, Any], attempt: Attempt) -> None:
+        """Finish *attempt*, and set *fields*, which are MongoDB expressions."""
+        self._finish(attempt, self._change(fields))
+
+    def remove(self, attempt: Attempt) -> None:
+        """Finish *attempt*, and remove the secret with all its versions."""
+        self._finish(attempt, self._change(None))
+
+    def _change(self, fields: Mapping[str, Any] | None) -> SecretChange:
+        return SecretChange(key=self.secret.id, condition=self._condition, fields=fields)
+
+    def _finish(self, attempt: Attempt, change: SecretChange) -> None:
+        if not finish_all([(attempt, Status.SUCCESS)], [change]):
+            raise _OvertakenError
+
+
+class SecretLease(Seen):
+    """The exclusive right to change a secret: nobody else changes it in between.
+
+    Without transactions, the audit entry of a change is written before the change. Under a lease, it states
+    the true outcome.
     """
 
     def __init__(self, secret: StoredSecret, token: str) -> None:
-        #: The secret at the start of the lease, without the envelopes of its older versions.
-        self.secret = secret
-        self._mine = {"_id": secret.id, "lease.token": token}
+        super().__init__(secret, {"lease.token": token})
 
     @classmethod
     def take(cls, secret_id: str) -> "SecretLease | None":
@@ -41,61 +94,53 @@ class SecretLease:
             SecretBusyError: Other requests held leases for the whole wait.
         """
         token = token_hex(16)
-        free = {"$or": [{"lease": None}, {"$expr": {"$lte": ["$lease.until", "$$NOW"]}}]}
+        # Made again after a timeout, it may be stored already.
+        is_taken = {"lease.token": token}
+        free = {"$or": [{"lease": None}, is_taken, {"$expr": {"$lte": ["$lease.until", "$$NOW"]}}]}
         # An expression: MongoDB would merge a plain document into a stored value of another type.
         lease = {"$mergeObjects": [new_hold(token, LEASE_MILLISECONDS)]}
-        for _ in attempts():
-            document = Secret.raw().find_one_and_update(
+
+        def taken() -> Mapping[str, Any] | None:
+            found: Mapping[str, Any] | None = Secret.raw().find_one_and_update(
                 {"_id": secret_id, **free},
                 [{"$set": {"lease": lease}}],
-                # Up to 15 MB. Changes move them inside MongoDB.
-                projection={"older.envelope": 0},
+                projection=_WITHOUT_OLDER,
                 return_document=ReturnDocument.AFTER,
             )
-            if document:
+            return found
+
+        for _ in attempts():
+            if document := unblocked(taken):
                 return cls(StoredSecret(document), token)
             if not Secret.raw().find_one({"_id": secret_id}, {"_id": 1}):
                 return None
         raise SecretBusyError
 
     def whole(self) -> StoredSecret:
-        """Return the secret with its older versions, which can be megabytes.
+        """Return the secret with its older versions, which can be megabytes."""
+        try:
+            return super().whole()
+        except _OvertakenError:
+            # The lease had ended.
+            raise SecretBusyError from None
 
-        Raises:
-            SecretBusyError: The lease had ended.
-        """
-        document = Secret.raw().find_one(self._mine)
-        if document is None:
-            raise SecretBusyError
-        return StoredSecret(document)
-
-    def apply(self, change: Mapping[str, Any]) -> None:
-        """Set the fields of *change*, which are MongoDB expressions, and end the lease.
-
-        Raises:
-            SecretBusyError: The lease had ended; nothing was changed.
-        """
-        result = Secret.raw().update_one(self._mine, [{"$set": change}, {"$unset": "lease"}])
-        if not result.matched_count:
-            raise SecretBusyError
-
-    def remove(self) -> None:
-        """Remove the secret with all its versions.
-
-        Raises:
-            SecretBusyError: The lease had ended; nothing was removed.
-        """
-        if not Secret.raw().delete_one(self._mine).deleted_count:
-            raise SecretBusyError
+    def _finish(self, attempt: Attempt, change: SecretChange) -> None:
+        try:
+            super()._finish(attempt, change)
+        except _OvertakenError:
+            # The entry cannot be stored together with the change.
+            attempt.finish(Status.SUCCESS)
+            with storage_errors():
+                if not Secret.apply_all([change]):
+                    raise SecretBusyError from None
 
     def end(self) -> None:
         """End the lease, if it has not ended yet, and change nothing else."""
-        Secret.raw().update_one(self._mine, {"$unset": {"lease": ""}})
+        Secret.raw().update_one({"_id": self.secret.id, **self._condition}, {"$unset": {"lease": ""}})
 
 
-@contextmanager
-def leased(reference: Reference, guard: KeyringGuard, attempt: Attempt) -> Iterator[SecretLease]:
-    """Lease the secret of *reference* to the block, which applies a change; end the lease if the block fails.
+class Changes:
+    """Makes changes of stored secrets.
 
     Every change of a secret raises these errors, and AuditUnavailableError if its entry could not be written:
     then nothing was changed.
@@ -103,21 +148,53 @@ def leased(reference: Reference, guard: KeyringGuard, attempt: Attempt) -> Itera
     Raises:
         CredentialRequiredError: By name, without a credential.
         KeyMissingError: This process may not serve.
-        SecretNotFoundError: The secret does not exist, or the principal of *attempt* cannot reach it.
+        SecretNotFoundError: The secret does not exist, or the principal of the attempt cannot reach it.
         SecretBusyError: Another request is changing it.
         StorageUnavailableError: MongoDB is unavailable, or the outcome of the change is unknown.
     """
-    reference.admit(attempt)
-    guard.require()
-    found = reference.find(attempt=attempt, without=("envelope", "older"))
-    with storage_errors():
-        lease = SecretLease.take(found.id)
-    if lease is None:
-        raise SecretNotFoundError
-    try:
+
+    def __init__(self, guard: KeyringGuard) -> None:
+        self._guard = guard
+        self._reads: Batcher[Key, StoredSecret | None] = Batcher(
+            _read, gather=wait_until_idle, queue="changes", max_batch=_READ_TOGETHER
+        )
+
+    def make(self, reference: Reference, attempt: Attempt, change: Callable[[Seen], Made]) -> Made:
+        """Return what *change* returns for the secret of *reference*; it calls `apply` or `remove` once.
+
+        If another request was faster, call it again, under a lease.
+        """
+        reference.admit(attempt)
+        self._guard.require()
+        if AuditEntry.has_transactions():
+            details = dict(attempt.details)
+            try:
+                return change(self._seen(reference, attempt))
+            except _OvertakenError:
+                attempt.details = details
+        return self._make_leased(reference, attempt, change)
+
+    def _seen(self, reference: Reference, attempt: Attempt) -> Seen:
+        found = self._reads.call(reference.key(attempt.principal.namespace))
+        secret = reach.reached(found, attempt)
+        if secret.is_leased:
+            raise _OvertakenError
+        return Seen(secret, secret.unchanged)
+
+    def _make_leased(self, reference: Reference, attempt: Attempt, change: Callable[[Seen], Made]) -> Made:
+        found = reference.find(attempt=attempt, without=("envelope", "older"))
         with storage_errors():
-            yield lease
-    except Exception:
-        with best_effort_cleanup():
-            lease.end()
-        raise
+            lease = SecretLease.take(found.id)
+        if lease is None:
+            raise SecretNotFoundError
+        try:
+            return change(lease)
+        except Exception:
+            with best_effort_cleanup():
+                lease.end()
+            raise
+
+
+def _read(keys: Sequence[Key]) -> Sequence[StoredSecret | None]:
+    found = find(keys, _WITHOUT_OLDER)
+    return [found.get(key) for key in keys]

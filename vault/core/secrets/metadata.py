@@ -10,7 +10,6 @@ from typing import Any
 from vault.common import clock
 from vault.common.attributes import Description
 from vault.common.errors import OverloadedError, SecretNotFoundError, VersionConflictError
-from vault.common.outcomes import Status
 from vault.common.timestamps import moment, to_milliseconds
 from vault.core.attempt import Attempt
 from vault.core.crypto import Keyring
@@ -19,7 +18,7 @@ from vault.core.documents.stored_secret import StoredSecret, StoredVersion
 from vault.core.documents.write_rules import WriteRules
 from vault.core.keys.guard import KeyringGuard
 from vault.core.principal import Scope
-from vault.core.secrets.lease import SecretLease, leased
+from vault.core.secrets.lease import Changes, Seen
 from vault.core.secrets.requests import Reference
 from vault.core.secrets.retention import Retention
 
@@ -46,6 +45,7 @@ class MetadataWriter:
     def __init__(self, keyring: Keyring, guard: KeyringGuard, retention: Retention) -> None:
         self._keyring = keyring
         self._guard = guard
+        self._changes = Changes(guard)
         self._retention = retention
         self._resealing = BoundedSemaphore(_RESEALED_AT_ONCE)
 
@@ -74,13 +74,11 @@ class MetadataWriter:
             DecryptionError: The stored secret does not verify.
             KeyMissingError: This process lacks the key of a version.
 
-        Also raises the errors of `leased`, *described* and *ruled*.
+        Also raises the errors of `Changes`, *described* and *ruled*.
         """
-        # First: the entry of a request for which there is no room names its target, too.
-        reference.admit(attempt)
-        self._guard.require()
-        with self._room(expiry), leased(reference, self._guard, attempt) as lease:
-            secret, now = lease.secret, to_milliseconds(clock.now())
+
+        def change(seen: Seen) -> StoredSecret:
+            secret, now = seen.secret, to_milliseconds(clock.now())
             # First: new ciphertexts must not make limits genuine that an attacker changed in MongoDB.
             secret.decrypt(self._keyring)
             if not secret.is_visible(now):
@@ -92,17 +90,22 @@ class MetadataWriter:
             _record(secret, rules, expiry, expires_at, attempt)
             if self._retention.requires_purge(secret, rules=rules, expires_at=expires_at, now=now):
                 attempt.require(Scope.SECRET_PURGE)
-            change: dict[str, Any] = {"metadata_version": secret.metadata_version + 1}
+            fields: dict[str, Any] = {"metadata_version": secret.metadata_version + 1}
             if ruled:
                 # Not bare: that would keep the present rules that are no longer set.
-                change["rules"] = {"$literal": stored} if (stored := dict(rules.stored())) else "$$REMOVE"
+                fields["rules"] = {"$literal": stored} if (stored := dict(rules.stored())) else "$$REMOVE"
             if described:
-                change |= _stored(described(secret.description))
+                fields |= _stored(described(secret.description))
             if expiry:
-                change |= self._expiring(lease, expires_at)
-            attempt.finish(Status.SUCCESS)
-            lease.apply(change)
-        return secret
+                fields |= self._expiring(seen, expires_at)
+            seen.apply(fields, attempt)
+            return secret
+
+        # First: the entry of a request for which there is no room names its target, too.
+        reference.admit(attempt)
+        self._guard.require()
+        with self._room(expiry):
+            return self._changes.make(reference, attempt, change)
 
     @contextmanager
     def _room(self, expiry: Expiry | None) -> Iterator[None]:
@@ -116,9 +119,9 @@ class MetadataWriter:
         finally:
             self._resealing.release()
 
-    def _expiring(self, lease: SecretLease, expires_at: datetime | None) -> dict[str, Any]:
+    def _expiring(self, seen: Seen, expires_at: datetime | None) -> dict[str, Any]:
         """Return the change of the expiry, and of the ciphertexts, which are bound to it."""
-        secret = lease.whole()
+        secret = seen.whole()
 
         def bound(stored: StoredVersion) -> dict[str, Any]:
             plaintext = secret.decrypt_version(stored, self._keyring)

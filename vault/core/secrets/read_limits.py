@@ -5,6 +5,7 @@ reservation expires and the read does not count. Each step is one operation for 
 """
 
 from collections.abc import Sequence
+from functools import partial
 from secrets import token_hex
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from vault.core.documents.expressions import holds, with_hold, without_hold
 from vault.core.documents.guard import storage_errors
 from vault.core.documents.secret import Secret
 from vault.core.documents.stored_secret import StoredSecret
+from vault.core.documents.transactions import unblocked
 
 #: Milliseconds, by MongoDB's clock, until a reserved read expires. Longer than writing an entry can take.
 _HELD_MILLISECONDS = 30_000
@@ -39,10 +41,11 @@ def reserve_reads(secret_ids: Sequence[str]) -> list[HeldRead | None]:
     limit. Two reads of the same secret are two reservations.
     """
     reads = [HeldRead(secret_id, token_hex(16)) for secret_id in secret_ids]
-    count = _update([_reservation(read) for read in reads])
+    with storage_errors():
+        count = unblocked(partial(_matched, [_reservation(read) for read in reads]))
     if count == len(reads):
         return list(reads)
-    tokens = _held_tokens(secret_ids) if count else frozenset()
+    tokens = _held_tokens(secret_ids)
     return [read if read.token in tokens else None for read in reads]
 
 
@@ -67,8 +70,10 @@ def release_reads(reads: Sequence[HeldRead]) -> None:
 
 def _reservation(read: HeldRead) -> UpdateOne:
     is_left = {"$lt": [{"$add": [_READS, {"$size": holds(_FIELD)}]}, "$max_reads"]}
+    # Made again after a timeout, it may be stored already.
+    is_new = {"held_reads.token": {"$ne": read.token}}
     return UpdateOne(
-        {"_id": read.secret_id, "deleted_at": None, "$expr": is_left},
+        {"_id": read.secret_id, "deleted_at": None, **is_new, "$expr": is_left},
         [{"$set": {"held_reads": with_hold(_FIELD, read.token, _HELD_MILLISECONDS)}}],
     )
 
@@ -92,8 +97,11 @@ def _release(read: HeldRead) -> UpdateOne:
 def _update(updates: list[UpdateOne]) -> int:
     """Make *updates*, in order and in one operation; return the number of those that found their secret."""
     with storage_errors():
-        found: int = Secret.raw().bulk_write(updates).matched_count
-    return found
+        return _matched(updates)
+
+
+def _matched(updates: list[UpdateOne]) -> int:
+    return int(Secret.raw().bulk_write(updates).matched_count)
 
 
 def _stored(secret_ids: Sequence[str]) -> frozenset[str]:

@@ -17,6 +17,7 @@ from vault.common.timestamps import to_milliseconds
 from vault.core.attempt import Action, Attempt, Outcome, finish_all
 from vault.core.crypto import Keyring
 from vault.core.documents.guard import best_effort_cleanup
+from vault.core.documents.secret import UnstoredSecret
 from vault.core.documents.stored_secret import StoredSecret, VersionInfo
 from vault.core.keys.guard import KeyringGuard
 from vault.core.principal import Scope
@@ -116,15 +117,16 @@ class SecretService:
             else:
                 item.begin()
         try:
-            self._hold_names(items, is_batch=is_batch, is_repeatable=key is not None)
-            self._store.record(self._outcomes(items), [item.secret for item in items if item.secret])
+            if not self._store.create(self._outcomes(items), _new_secrets(items)):
+                self._hold_names(items, is_batch=is_batch, is_repeatable=key is not None)
+                self._store.record(self._outcomes(items), _new_secrets(items))
         except VaultError:
             reservation.abandon()
             raise
         reservation.complete([item.outcome for item in items])
 
     def _hold_names(self, items: Sequence[Creation], *, is_batch: bool, is_repeatable: bool) -> None:
-        refused = self._store.hold_names([item.secret for item in items if item.secret])
+        refused = self._store.hold_names(_new_secrets(items))
         for item in items:
             if item.secret and item.secret.id in refused:
                 error = refused[item.secret.id]
@@ -287,6 +289,10 @@ class SecretService:
 
     def _outcomes(self, items: Sequence[Item]) -> list[Outcome]:
         return [(item.attempt, item.error.outcome if item.error else Status.SUCCESS) for item in items]
+
+
+def _new_secrets(items: Sequence[Creation]) -> list[UnstoredSecret]:
+    return [item.secret for item in items if item.secret]
 
 
 def _reference(secret: StoredSecret) -> Reference:

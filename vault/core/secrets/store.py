@@ -25,6 +25,7 @@ from vault.core.documents.expressions import IS_USED_UP, PURGE_AT_EXPIRY, bounde
 from vault.core.documents.guard import best_effort_cleanup, storage_errors
 from vault.core.documents.secret import Secret, UnstoredSecret
 from vault.core.documents.stored_secret import StoredSecret
+from vault.core.documents.transactions import unblocked
 from vault.core.principal import Principal
 from vault.core.secrets.items import Fetch
 from vault.core.secrets.requests import NOT_KEPT, Key
@@ -64,6 +65,9 @@ class SecretStore:
             queue="reads",
             max_batch=count,
         )
+        self._taken: Batcher[tuple[str, str], bool] = Batcher(
+            _are_taken, gather=wait_until_idle, queue="names", max_batch=MAX_ITEMS
+        )
         self._writes: Batcher[UnstoredSecret, None] = Batcher(_insert, gather=wait_until_idle, queue="writes")
 
     def find(self, key: Key) -> StoredSecret | None:
@@ -88,7 +92,7 @@ class SecretStore:
         by_id = [(item.reference.secret_id, item.version) for item in asked if item.reference.secret_id]
         by_name = [(item.reference.name, item.version) for item in asked if item.reference.name]
         wanted = bounded_fetch(share(max_bytes, len(items)), by_id=by_id, by_name=by_name)
-        found = _find([item.reference.key(namespace) for item in asked], wanted)
+        found = find([item.reference.key(namespace) for item in asked], wanted)
         return [found.get(item.reference.key(namespace)) for item in items]
 
     def find_by_prefix(self, prefix: str, principal: Principal, *, max_bytes: int) -> list[StoredSecret]:
@@ -141,21 +145,35 @@ class SecretStore:
         with storage_errors():
             return _insert_pending(named) if named else {}
 
-    def record(self, outcomes: Sequence[Outcome], secrets: Sequence[UnstoredSecret]) -> None:
-        """Record *outcomes*, and make their new *secrets* readable.
+    def create(self, outcomes: Sequence[Outcome], secrets: Sequence[UnstoredSecret]) -> bool:
+        """Record *outcomes*, and store their new *secrets* in the same commit, if all names seem to be free.
 
-        Those without names are stored together with their entries if MongoDB allows it; the others are
-        published once their entries are durable. Raises the errors of `publish`, too.
+        Return whether that was done. If not, nothing is recorded or stored: `hold_names` and `record` follow.
+
+        Raises:
+            AuditUnavailableError: The entries could not be written.
+            StorageUnavailableError: The outcome is unknown.
+        """
+        names = [(secret.namespace, secret.name) for secret in secrets if secret.name is not None]
+        if not secrets or len(set(names)) < len(names):
+            return False
+        if names and any(self._taken.call_all(names)):
+            return False
+        if not finish_all(outcomes, secrets):
+            return False
+        for secret in secrets:
+            secret.may_be_stored = True
+        return True
+
+    def record(self, outcomes: Sequence[Outcome], secrets: Sequence[UnstoredSecret]) -> None:
+        """Record *outcomes*, and make their new *secrets* readable once the entries are durable.
+
+        Raises the errors of `publish`, too.
 
         Raises:
             AuditUnavailableError: The entries could not be written.
         """
-        unnamed = [secret for secret in secrets if secret.name is None]
-        if finish_all(outcomes, unnamed):
-            for secret in unnamed:
-                secret.may_be_stored = True
-            # If this process died within a transaction, MongoDB would lock the pending ones for a minute.
-            secrets = [secret for secret in secrets if secret.name is not None]
+        finish_all(outcomes)
         self.publish(secrets)
 
     def publish(self, secrets: Sequence[UnstoredSecret]) -> None:
@@ -194,7 +212,7 @@ class SecretStore:
 
 
 def _read(keys: Sequence[Key]) -> Sequence[StoredSecret | None]:
-    found = _find(keys, StoredSecret.NEWEST)
+    found = find(keys, StoredSecret.NEWEST)
     return [found.get(key) for key in keys]
 
 
@@ -206,7 +224,13 @@ def _read_kept(namespace: str, keys: Sequence[Key]) -> Sequence[StoredSecret | N
     return [found.get(str(key)) for key in keys]
 
 
-def _find(keys: Sequence[Key], wanted: Mapping[str, Any]) -> Mapping[Key, StoredSecret]:
+def _are_taken(names: Sequence[tuple[str, str]]) -> Sequence[bool]:
+    """Return for each of *names*, with its namespace, whether any document has it."""
+    found = find(names, {"namespace": 1, "name": 1})
+    return [name in found for name in names]
+
+
+def find(keys: Sequence[Key], wanted: Mapping[str, Any]) -> Mapping[Key, StoredSecret]:
     """Return the secrets with these *keys*, at least one, with the *wanted* fields."""
     ids = [key for key in keys if isinstance(key, str)]
     names: dict[str, list[str]] = {}
@@ -239,7 +263,7 @@ def _insert_pending(secrets: Sequence[UnstoredSecret]) -> Mapping[str, VaultErro
     }
     left = list(first.values())
     for _ in attempts():
-        left = Secret.insert_each(left)
+        left = unblocked(partial(Secret.insert_each, left))
         if not left:
             return refused
         holders = {"namespace": left[0].namespace, "name": {"$in": [secret.name for secret in left]}}

@@ -9,12 +9,11 @@ from typing import Any
 
 from vault.common import clock
 from vault.common.errors import NewestVersionError, SecretNotFoundError
-from vault.common.outcomes import Status
 from vault.core.attempt import Attempt
 from vault.core.crypto import Keyring
 from vault.core.documents.stored_secret import StoredSecret, VersionInfo
 from vault.core.keys.guard import KeyringGuard
-from vault.core.secrets.lease import SecretLease, leased
+from vault.core.secrets.lease import Changes, Seen
 from vault.core.secrets.requests import Reference
 
 #: Versions by their numbers.
@@ -22,11 +21,11 @@ _Infos = Mapping[int, VersionInfo]
 
 
 class VersionWriter:
-    """Changes the versions of secrets that one keyring opens. All methods raise the errors of `leased`."""
+    """Changes the versions of secrets that one keyring opens. All methods raise the errors of `Changes`."""
 
     def __init__(self, keyring: Keyring, guard: KeyringGuard) -> None:
         self._keyring = keyring
-        self._guard = guard
+        self._changes = Changes(guard)
 
     def delete(self, reference: Reference, versions: Collection[int] | None, *, attempt: Attempt) -> None:
         """Delete those of *versions* that can be read; None stands for the newest."""
@@ -57,46 +56,45 @@ class VersionWriter:
             SecretNotFoundError: There is no such version.
         """
         attempt.details["version"] = version
-        with leased(reference, self._guard, attempt) as lease:
-            infos = self._infos(lease)
-            if version == lease.secret.version:
+
+        def change(seen: Seen) -> str:
+            infos = _infos(seen.secret)
+            if version == seen.secret.version:
                 raise NewestVersionError
             if version not in infos or infos[version].is_purged:
                 raise SecretNotFoundError
             purged = {version: replace(infos[version], is_purged=True)}
-            self._apply(lease, {**infos, **purged}, purged, attempt)
-        return lease.secret.id
+            self._apply(seen, {**infos, **purged}, purged, attempt)
+            return seen.secret.id
+
+        return self._changes.make(reference, attempt, change)
 
     def _change(
         self,
         reference: Reference,
         versions: Collection[int] | None,
-        change: Callable[[VersionInfo], VersionInfo],
+        changed_info: Callable[[VersionInfo], VersionInfo],
         attempt: Attempt,
     ) -> None:
-        with leased(reference, self._guard, attempt) as lease:
-            infos = self._infos(lease)
-            wanted = [lease.secret.version] if versions is None else versions
-            changed = {number: change(infos[number]) for number in wanted if number in infos}
+        def change(seen: Seen) -> None:
+            infos = _infos(seen.secret)
+            wanted = [seen.secret.version] if versions is None else versions
+            changed = {number: changed_info(infos[number]) for number in wanted if number in infos}
             attempt.details["versions"] = sorted(changed)
-            self._apply(lease, {**infos, **changed}, [n for n in changed if changed[n] != infos[n]], attempt)
+            self._apply(seen, {**infos, **changed}, [n for n in changed if changed[n] != infos[n]], attempt)
 
-    def _infos(self, lease: SecretLease) -> dict[int, VersionInfo]:
-        if not lease.secret.is_visible(clock.now()):
-            raise SecretNotFoundError
-        return {info.version: info for info in lease.secret.infos}
+        self._changes.make(reference, attempt, change)
 
-    def _apply(self, lease: SecretLease, infos: _Infos, changed: Iterable[int], attempt: Attempt) -> None:
+    def _apply(self, seen: Seen, infos: _Infos, changed: Iterable[int], attempt: Attempt) -> None:
         purged = [number for number in changed if infos[number].is_purged]
         states = [info for info in infos.values() if info.deleted_at or info.is_purged]
         change = states_change(states, [info.version for info in states if info.is_purged])
-        if lease.secret.version in purged:
-            change |= self._emptied(lease.secret)
-        if any(number != lease.secret.version for number in purged):
+        if seen.secret.version in purged:
+            change |= self._emptied(seen.secret)
+        if any(number != seen.secret.version for number in purged):
             is_kept = {"$not": [{"$in": ["$$this.version", purged]}]}
             change["older"] = {"$filter": {"input": "$older", "cond": is_kept}}
-        attempt.finish(Status.SUCCESS)
-        lease.apply(change)
+        seen.apply(change, attempt)
 
     def _emptied(self, secret: StoredSecret) -> dict[str, Any]:
         # First: a new envelope must not make limits genuine that an attacker changed in MongoDB.
@@ -105,6 +103,12 @@ class VersionWriter:
             "envelope": self._keyring.encrypt(b"", secret.binding(secret.version)),
             "key_id": self._keyring.primary.id,
         }
+
+
+def _infos(secret: StoredSecret) -> dict[int, VersionInfo]:
+    if not secret.is_visible(clock.now()):
+        raise SecretNotFoundError
+    return {info.version: info for info in secret.infos}
 
 
 def states_change(states: Sequence[VersionInfo], purged: Sequence[int]) -> dict[str, Any]:

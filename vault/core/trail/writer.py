@@ -5,9 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
+from itertools import chain, islice
 from typing import Any
-
-from pymongo.client_session import ClientSession
 
 from vault.common import deadline
 from vault.common.batching import Batcher
@@ -20,11 +19,13 @@ from vault.core.attempt import Action, Attempt, Outcome, attempts_finished
 from vault.core.crypto import Keyring
 from vault.core.crypto.audit_chain import SigningKey
 from vault.core.documents import AuditEntry, Secret, registry
+from vault.core.documents.audit import ConflictError
 from vault.core.documents.guard import OPERATION_TIMEOUT_SECONDS, storage_errors
-from vault.core.documents.secret import UnstoredSecret
+from vault.core.documents.secret import Effect
 from vault.core.keys import guard
 from vault.core.principal import OPERATOR, SERVICE
 from vault.core.trail import receipts
+from vault.core.trail.commit import Effects, Part, groups_of, smaller
 from vault.core.trail.content import entry_of
 from vault.core.trail.refusal_counter import Count, RefusalCounter, RefusalKind, attempt_of, is_counted
 from vault.core.trail.sinks import Sink
@@ -85,8 +86,8 @@ class AuditTrail:
         self._sink = sink
         # Created in the worker: created before gunicorn forks, all workers would share it.
         self._stream: Stream | None = None
-        #: Entries, each with the new secrets that are stored with it.
-        self._commits: Batcher[tuple[StoredEntry, Sequence[UnstoredSecret]], StoredEntry] = Batcher(
+        #: Entries, each with the part of a commit to which it belongs.
+        self._commits: Batcher[tuple[StoredEntry, Part], None] = Batcher(
             self._commit, gather=wait_until_idle, queue="entries", max_batch=MAX_ENTRIES_PER_COMMIT
         )
         self._refusals = RefusalCounter()
@@ -231,41 +232,52 @@ class AuditTrail:
         self.record_refusals()
         self.log_head()
 
-    def _on_finish(self, outcomes: Sequence[Outcome], new_secrets: Sequence[UnstoredSecret] = ()) -> bool:
+    def _on_finish(self, outcomes: Sequence[Outcome], effects: Sequence[Effect] = ()) -> bool:
         # A required sink has the entries before anyone can find the secrets.
         is_sunk_first = self._sink is not None and self._sink.is_required
-        is_shared = new_secrets and not is_sunk_first and AuditEntry.has_transactions()
-        shared = new_secrets if is_shared else ()
+        if effects and (is_sunk_first or not AuditEntry.has_transactions()):
+            return False
         recorded = [
             (attempt, status)
             for attempt, status in outcomes
             if not is_counted(attempt, status) or self._refusals.is_single(attempt, status)
         ]
-        if recorded:
-            try:
-                entries = self._start(recorded, shared)()
-            except StorageUnavailableError:
-                # The caller was cut off, or the outcome of the commit is unknown.
-                for secret in shared:
-                    secret.may_be_stored = True
-                raise AuditUnavailableError from None
-            for (attempt, status), entry in zip(recorded, entries, strict=True):
-                if receipts.is_due(attempt, status):
-                    attempt.receipt = receipts.make(entry, self._signing_key)
-        return bool(shared)
+        if not recorded:
+            return False
+        try:
+            entries = self._start(recorded, effects)()
+        except StorageUnavailableError:
+            # The caller was cut off, or the outcome of the commit is unknown.
+            for effect in effects:
+                effect.may_be_stored = True
+            if any(effect.can_stay for effect in effects):
+                raise
+            raise AuditUnavailableError from None
+        for (attempt, status), entry in zip(recorded, entries, strict=False):
+            if receipts.is_due(attempt, status):
+                attempt.receipt = receipts.make(entry, self._signing_key)
+        return bool(entries and effects)
 
     def _start(
-        self, outcomes: Sequence[Outcome], new_secrets: Sequence[UnstoredSecret] = ()
+        self, outcomes: Sequence[Outcome], effects: Sequence[Effect] = ()
     ) -> Callable[[], Sequence[StoredEntry]]:
         """Start to write the entries of *outcomes*; return a function that waits until they are durable.
 
-        So are the *new_secrets* then, which the same commit stores.
+        So are the *effects* then, which the same commit stores. If they conflict with others, nothing is
+        stored, and there are no entries.
         """
-        first, *others = [entry_of(attempt, status) for attempt, status in outcomes]
+        entries = [entry_of(attempt, status) for attempt, status in outcomes]
         if not self._heads.started:
             self._begin()
+        part = Part(effects)
         # A separate thread commits even a single entry: a cancelled or late caller cancels no commit.
-        return self._commits.start([(first, new_secrets), *((entry, ()) for entry in others)])
+        wait = self._commits.start([(entry, part) for entry in entries])
+
+        def stored() -> Sequence[StoredEntry]:
+            wait()
+            return part.outcome()
+
+        return stored
 
     def _begin(self) -> None:
         """Prepare the trail for the first entry of this process. Errors as `start`."""
@@ -286,10 +298,26 @@ class AuditTrail:
         self._heads.start()
         self._retirement.start()
 
-    def _commit(self, items: Sequence[tuple[StoredEntry, Sequence[UnstoredSecret]]]) -> Sequence[StoredEntry]:
-        # Nothing follows an entry that closes the stream.
-        entries = sorted((entry for entry, _ in items), key=_is_closing)
-        new_secrets = [secret for _, secrets in items for secret in secrets]
+    def _commit(self, items: Sequence[tuple[StoredEntry, Part]]) -> Sequence[None]:
+        """Store the parts of *items* together; repeat a group with a conflict in smaller ones."""
+        left = groups_of(items)
+        while left:
+            group = left.pop(0)
+            try:
+                self._store(group)
+            except ConflictError:
+                left[:0] = smaller(group)
+            except VaultError as error:
+                # The groups that are stored stay so.
+                for part in chain(group, *left):
+                    part.error = error
+                break
+        return [None] * len(items)
+
+    def _store(self, parts: Sequence[Part]) -> None:
+        # Copies: after a conflict, other entries precede these.
+        entries = [dict(entry) for part in parts for entry in part.entries]
+        effects = [effect for part in parts for effect in part.effects]
         try:
             self._prepare_sink()
         except AuditUnavailableError:
@@ -301,45 +329,33 @@ class AuditTrail:
             self.log_head()
             stream = stream.successor()
         stream.chain(entries, now)
-        effect = _Effect(new_secrets)
+        transaction = Effects(effects)
         try:
             with storage_errors("insert"):
-                AuditEntry.store(entries, effect if new_secrets else None)
+                AuditEntry.store(entries, transaction if effects else None)
             stream.committed(entries[-1])
+        except ConflictError:
+            # Certainly none of the numbers is in use.
+            raise
         except BaseException as error:
-            # After any error, the entries may be stored: their numbers are not used again.
+            # After any other error, the entries may be stored: their numbers are not used again.
             self._failed = True
             metrics.ENTRIES_FAILED.inc(len(entries))
             self.log_head()
             self._stream = stream.successor()
-            if new_secrets and not effect.is_complete and isinstance(error, StorageUnavailableError):
+            if effects and not transaction.is_complete and isinstance(error, StorageUnavailableError):
                 # MongoDB was not asked to commit: unlike after that error, certainly nothing is stored.
                 raise AuditUnavailableError from None
             raise
         self._failed = False
         self._stream = stream
         metrics.ENTRIES_WRITTEN.inc(len(entries))
-        Secret.remove_abandoned(new_secrets)
+        Secret.remove_abandoned(transaction.new_secrets)
         if self._sink:
             self._sink.write(entries)
-        return [entry for entry, _ in items]
-
-
-class _Effect:
-    """Stores new secrets in the transaction of their entries."""
-
-    def __init__(self, new_secrets: Sequence[UnstoredSecret]) -> None:
-        self._new_secrets = new_secrets
-        #: True once the transaction can be committed.
-        self.is_complete = False
-
-    def __call__(self, session: ClientSession) -> None:
-        Secret.insert_all(self._new_secrets, session)
-        self.is_complete = True
-
-
-def _is_closing(entry: StoredEntry) -> bool:
-    return bool(entry["action"] == Action.STREAM_CLOSED)
+        stored = iter(entries)
+        for part in parts:
+            part.stored = list(islice(stored, len(part.entries)))
 
 
 class NoAuditTrail:
@@ -366,7 +382,7 @@ class NoAuditTrail:
     def start(self) -> None:
         """Do nothing."""
 
-    def _on_finish(self, outcomes: Sequence[Outcome], new_secrets: Sequence[UnstoredSecret]) -> bool:  # noqa: ARG002 - a receiver's
+    def _on_finish(self, outcomes: Sequence[Outcome], effects: Sequence[Effect]) -> bool:  # noqa: ARG002 - a receiver's
         """Store nothing, once it is checked that the database has no trail: else entries would be missing."""
         if not self._agrees:
             guard.require_agreement(self._keyring, signing_keys.trusted, audit_enabled=False)

@@ -15,6 +15,7 @@ from vault.core.crypto import Keyring, MasterKey
 from vault.core.crypto.audit_chain import SigningKey
 from vault.core.documents.audit import record_of
 from vault.core.trail import reader
+from vault.core.trail.commit import Part
 from vault.core.trail.reader import Filter
 from vault.core.trail.streams import checkpoint, ends, summaries
 from vault.core.trail.streams.retirement import Head
@@ -59,7 +60,7 @@ def test_nothing_follows_the_entry_that_closes_a_stream(stored: Stored) -> None:
     """Entries of requests that are still running come before it, or begin another stream."""
     trail = begin(FIRST)
     entry = {"status": "success", "principal": "x"}
-    trail._commit([({**entry, "action": action}, ()) for action in ("stream_closed", "fetch")])
+    trail._commit([({**entry, "action": action}, Part(())) for action in ("stream_closed", "fetch")])
     write(trail)
     kill(trail)
     by_stream = {}

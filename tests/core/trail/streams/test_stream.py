@@ -19,6 +19,7 @@ from vault.core.crypto.audit_chain import SigningKey
 from vault.core.documents import AuditEntry
 from vault.core.documents.audit import record_of
 from vault.core.trail import writer
+from vault.core.trail.commit import Part
 from vault.core.trail.findings import Gravity
 from vault.core.trail.streams.stream import MAX_ENTRIES_PER_COMMIT, StoredEntry, Stream
 from vault.core.trail.writer import AuditTrail
@@ -203,7 +204,7 @@ def test_a_stored_commit_reported_as_failed_is_no_tampering(
 
         with monkeypatch.context() as broken, pytest.raises(Lost):
             broken.setattr(AuditEntry, "store", store)
-            trail._commit([(entry, ()) for entry in entries(2)])
+            trail._commit([(entry, Part(())) for entry in entries(2)])
         write(trail)
     assert len(records(stored)) == 6
     assert [(finding.tampering, finding.text) for finding in findings(records(stored), keys)] == [

@@ -1,0 +1,53 @@
+"""Transactions that block writes: those of processes that have died."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from pymongo import timeout
+from pymongo.errors import PyMongoError
+
+from vault.common.errors import SecretBusyError
+from vault.common.retries import attempts
+from vault.core.documents.audit import AuditEntry
+
+#: Seconds after which a write is blocked: transactions take milliseconds.
+_BLOCKED_SECONDS = 1
+
+#: The time without any command after which the process of a transaction is dead. If it only stood still, its
+#: driver repeats the transaction.
+_DEAD_MICROSECONDS = 500_000
+
+Written = TypeVar("Written")
+
+
+def unblocked(write: Callable[[], Written]) -> Written:
+    """Return what *write* returns; end the transactions of dead processes if one of them blocks it.
+
+    MongoDB itself ends them after a minute.
+
+    Raises:
+        SecretBusyError: A transaction blocked it for the whole wait.
+    """
+    for _ in attempts():
+        try:
+            with timeout(_BLOCKED_SECONDS):
+                return write()
+        except PyMongoError as error:
+            if not error.timeout:
+                raise
+        # Without a primary, this waits for one.
+        _end_dead()
+    raise SecretBusyError
+
+
+def _end_dead() -> None:
+    """End the service's idle transactions of this user: of its own sessions, a user needs no privilege."""
+    admin = AuditEntry.raw().database.client.admin
+    is_dead = {
+        "type": "idleSession",
+        "appName": "secret-manager",
+        "transaction.timeInactiveMicros": {"$gte": _DEAD_MICROSECONDS},
+    }
+    found = admin.aggregate([{"$currentOp": {"idleSessions": True}}, {"$match": is_dead}])
+    if sessions := [{"id": one["lsid"]["id"]} for one in found]:
+        admin.command("killSessions", sessions)
