@@ -12,6 +12,7 @@ from tests.qa.loadtest.modules import imported
 from tests.support.service import Service
 from tests.support.system import missing, needs, unmeasured
 from tests.support.waiting import wait_until
+from vault.common.feature import features
 
 pytestmark = pytest.mark.process
 
@@ -185,3 +186,25 @@ def test_what_is_missing_is_said_before_a_run(
     monkeypatch.setattr(function, lambda *_: result)
     with pytest.raises(SystemExit, match=message), stage.stage():
         raise AssertionError("it started")
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="functions can be counted from Python 3.12 on")
+def test_a_feature_adds_next_to_nothing_to_requests_that_do_not_use_it(tmp_path: Path) -> None:
+    """`features.py` has a row for each feature, and all of them together add few functions to a request."""
+    done = subprocess.run(
+        [sys.executable, ROOT / "loadtest/features.py", "--turns", "1"],
+        cwd=tmp_path,
+        env=unmeasured(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not done.stderr
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in done.stdout.splitlines()]
+    functions = {name: [int(count) for count in counts.split(",")] for name, counts, _ in rows[2:]}
+    assert functions.keys() >= {f"of that, {feature.name}" for feature in features()}
+    assert functions["of that, nothing"] == [0, 0]
+    assert all(count < 10 for count in functions["of that, all features"])
+    assert all(count > 100 for count in functions["a request"])
