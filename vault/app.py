@@ -21,9 +21,7 @@ from vault.core.access.tokens.own_credential import OwnCredential
 from vault.core.documents import Database, EncryptOnSave, outage
 from vault.core.keys.status import KeyStatuses, KeyUsageCache
 from vault.core.parts import Parts
-from vault.core.secrets.metadata import MetadataWriter
 from vault.core.secrets.queries import SecretQueries
-from vault.core.secrets.versions import VersionWriter
 from vault.core.secrets.wrapping import Wrapping
 from vault.core.services import Health, Services, Startup
 from vault.core.status import Overview
@@ -70,8 +68,8 @@ def create_app(settings: Settings) -> Flask:
         wrapping=Wrapping(keyring, guard, parts.secrets, token_keys.find),
         keys=KeyStatuses(keyring),
         features=parts.features,
-        versions=VersionWriter(keyring, guard),
-        metadata=MetadataWriter(keyring, guard, parts.changes.retention),
+        versions=parts.versions,
+        metadata=parts.metadata,
         queries=SecretQueries(keyring, guard),
         guard=guard,
         startup=startup,

@@ -14,9 +14,9 @@ from vault.core.principal import ANONYMOUS, Principal, Scope
 _signals = Namespace()
 
 #: Sent with the outcomes of one request's attempts, once they are known and before anything is released, and
-#: with the effects that they record. A receiver records the outcomes, and stores the effects in the same
-#: step; if it cannot, it does neither, and returns False. The attempts fail if a receiver raises, or if there
-#: is no receiver: the audit trail fails closed.
+#: with the effects that they record. A receiver records the outcomes. With effects, it stores them in the
+#: same step and returns True; if it cannot, it does neither. The attempts fail if a receiver raises, or if
+#: there is no receiver: the audit trail fails closed.
 attempts_finished = _signals.signal("attempts-finished")
 
 
@@ -157,6 +157,8 @@ class Attempt:
     #: True if its refusal changes something that is stored: then it has an entry of its own, however many
     #: refusals there are.
     has_effect: bool = field(default=False, init=False, repr=False)
+    #: Whether its refusal has an entry of its own, once that is decided.
+    is_single: bool | None = field(default=None, init=False, repr=False)
     finished: bool = field(default=False, init=False, repr=False)
 
     def part(self, action: Action | None = None) -> "Attempt":
@@ -205,13 +207,14 @@ Outcome = tuple[Attempt, Status]
 def finish_all(outcomes: Sequence[Outcome], effects: Sequence[Any] = ()) -> bool:
     """Record all *outcomes* together, as `Attempt.finish` records one: all of them are durable, or it fails.
 
-    The *effects* are new secrets, or changes of stored ones. Return whether they are stored, in the
-    transaction of the entries: if not, nothing is recorded either, and the attempts are not finished.
+    The *effects* are new secrets, or changes of stored ones, for the transaction of the entries. Return
+    whether they are stored: if there are any and they are not, nothing is recorded, and the attempts are not
+    finished.
 
     Raises:
-        AuditUnavailableError: An entry could not be written: release nothing, destroy nothing. Of a
-            transaction, neither entries nor effects are stored, or its outcome is unknown.
-        StorageUnavailableError: The outcome is unknown, and of the effects at least one can stay.
+        AuditUnavailableError: An entry could not be written: release nothing, destroy nothing. Certainly no
+            effect is stored.
+        StorageUnavailableError: The outcome of a transaction with effects is unknown.
     """
     new = [outcome for outcome in outcomes if not outcome[0].finished]
     # Set first: an entry may exist although its write failed, so it is not retried.

@@ -14,8 +14,11 @@ from vault.core.documents import Database
 from vault.core.keys.guard import KeyringGuard
 from vault.core.principal import ANONYMOUS, UNAUTHENTICATED
 from vault.core.secrets.changes import SecretWriter
+from vault.core.secrets.lease import Changes
+from vault.core.secrets.metadata import MetadataWriter
 from vault.core.secrets.retention import Retention
 from vault.core.secrets.service import SecretService
+from vault.core.secrets.versions import VersionWriter
 from vault.core.trail.sinks import sink
 from vault.core.trail.streams import signing_keys
 from vault.core.trail.writer import AuditTrail, NoAuditTrail
@@ -63,8 +66,12 @@ class Parts:
         self.tokens = Tokens(self.token_keys, max_days=settings.token_max_days)
         retention = Retention(max_versions=settings.max_versions, recovery_days=settings.delete_recovery_days)
         max_bytes = settings.max_secret_bytes
-        self.changes = SecretWriter(self.keyring, self.guard, max_bytes=max_bytes, retention=retention)
-        self.secrets = SecretService(self.keyring, self.guard, max_bytes=max_bytes)
+        is_atomic = self.trail.is_atomic
+        changes = Changes(self.guard, is_atomic)
+        self.changes = SecretWriter(self.keyring, changes, max_bytes=max_bytes, retention=retention)
+        self.versions = VersionWriter(self.keyring, changes)
+        self.metadata = MetadataWriter(self.keyring, changes, retention)
+        self.secrets = SecretService(self.keyring, self.guard, is_atomic=is_atomic, max_bytes=max_bytes)
         self._token_uses = TokenUses()
         self.authenticator = Authenticator(
             TokenCredentials(self.token_keys),

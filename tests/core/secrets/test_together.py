@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from pymongo import MongoClient
+from pymongo import MongoClient, timeout
 from pymongo.client_session import ClientSession
 from pymongo.errors import AutoReconnect
 
@@ -22,6 +22,7 @@ from vault.core.crypto import Keyring, MasterKey
 from vault.core.documents import AuditEntry, Secret
 from vault.core.documents.audit import record_of
 from vault.core.documents.secret import SecretChange
+from vault.core.documents.transactions import unblocked
 from vault.core.secrets import lease, read_limits, store
 from vault.core.secrets.lease import SecretLease, Seen
 from vault.core.trail import commit
@@ -61,6 +62,11 @@ def relabel(secret_id: str) -> Callable[[Stored, ClientSession], object]:
 
 def insert(stored: Stored, session: ClientSession) -> None:
     stored.secrets.insert_one({"_id": "dead", "namespace": "default", "name": NAME}, session=session)
+
+
+def soon_given_up(write: Callable[[], Any]) -> Any:
+    with timeout(2):
+        return unblocked(write)
 
 
 def successes(stored: Stored) -> Counter[tuple[str, str]]:
@@ -201,7 +207,7 @@ def test_what_a_foreign_transaction_has_locked_is_busy_and_nothing_else(
     alice: Caller, stored: Stored, mongo_uri: str, key: MasterKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A change of a secret that another program has locked is 503; other changes and fetches succeed."""
-    monkeypatch.setattr("vault.common.retries._TIMEOUT_SECONDS", 0)
+    monkeypatch.setattr(lease, "unblocked", soon_given_up)
     secret_id, other = put(stored, key), put(stored, key)
     with open_transaction(mongo_uri, relabel(secret_id), "another"), ThreadPoolExecutor(1) as pool:
         blocked = pool.submit(alice.refused, "update", secret_id=secret_id, **NEW)
@@ -272,19 +278,20 @@ def test_conflicts_refuse_no_one_else(
 
 
 @pytest.mark.promise(3)
-def test_what_was_stored_before_a_failure_stays_so(
+def test_a_failure_after_a_conflict_fails_all_and_stores_nothing(
     alice: Caller, app: Flask, stored: Stored, key: MasterKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If MongoDB fails after a conflict, what is stored succeeds, and the rest fails."""
+    """If MongoDB fails when a commit with a conflict is repeated, all who share it get 503."""
     ids = [put(stored, key) for _ in range(2)]
     held = Held(monkeypatch)
-    requests = [lambda: alice.fetch(ids[0]), lambda: alice.fetch(ids[1])]
+    requests = [lambda: alice.fetch(ids[0])]
+    requests += [lambda: alice.post("fetch", {"secret_id": ids[1]}).status_code]
     requests += [lambda one=one: alice.post("update", {"secret_id": one, **NEW}).status_code for one in ids]
     with held.joined(app, requests) as sent:
         stored.secrets.update_one({"_id": ids[0]}, {"$inc": {"metadata_version": 1}})
         monkeypatch.setattr(Secret, "apply_all", failing_after_a_conflict())
-    assert [request.result() for request in sent[:2]] == [b64(b"value")] * 2
-    assert [request.result() for request in sent[2:]] == [503, 503]
+    assert [request.result() for request in sent] == [b64(b"value"), 503, 503, 503]
+    assert sum(successes(stored).values()) == 1
 
 
 def failing_after_a_conflict() -> Callable[..., bool]:
@@ -321,7 +328,7 @@ def test_a_change_of_unknown_outcome_is_503(
 def test_large_values_share_no_commit_that_mongodb_aborts(
     alice: Caller, app: Flask, stored: Stored, key: MasterKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Many large updates and creates at once are all made, in commits of a limited size."""
+    """Many large updates and creates at once are all made, those in one commit up to a limited size."""
     monkeypatch.setattr(commit, "_MAX_BYTES", 500_000)
     value = {"secret": b64(bytes(60_000))}
     ids = [put(stored, key) for _ in range(12)]
@@ -332,4 +339,46 @@ def test_large_values_share_no_commit_that_mongodb_aborts(
     with held.joined(app, requests) as sent:
         pass
     assert [request.result() for request in sent[1:]] == [200] * 24
-    assert held.sizes == [1, 8, 8, 8]
+    assert held.sizes[:2] == [1, 8]
+
+
+def test_a_large_secret_is_changed_apart(
+    alice: Caller, stored: Stored, key: MasterKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No one waits for the write of a document with a large history: others do not share its commit."""
+    monkeypatch.setattr(lease, "_MAX_SHARED_BYTES", 1_000)
+    ids = [put(stored, key, bytes(size)) for size in (1_000, 1)]
+    effects: list[int] = []
+    store = AuditEntry.store
+
+    def stored_with(entries: Any, effect: object = None) -> None:
+        effects.append(effect is not None)
+        store(entries, effect)
+
+    monkeypatch.setattr(AuditEntry, "store", stored_with)
+    for one in ids:
+        alice.update(one, b"new")
+    assert effects == [False, True]
+
+
+@pytest.mark.promise(3)
+def test_an_effect_that_mongodb_refuses_fails_no_one_else(
+    alice: Caller, app: Flask, stored: Stored, key: MasterKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others share the commit of a change that fails, even one of a document that holds what is no value."""
+    ids = [put(stored, key) for _ in range(3)]
+    stored.secrets.update_one({"_id": ids[0]}, {"$set": {"metadata_version": {"$bad": 1}}})
+    stored.command("collMod", "secrets", validator={"labels": {"$ne": "bad=1"}})
+    held = Held(monkeypatch)
+    requests = [
+        lambda: alice.fetch(ids[2]),
+        lambda: alice.post("update", {"secret_id": ids[0], **NEW}).status_code,
+        lambda: alice.post("update-metadata", {"secret_id": ids[1], "labels": {"bad": "1"}}).status_code,
+        lambda: alice.post("update", {"secret_id": ids[2], **NEW}).status_code,
+        lambda: alice.fetch(ids[2]),
+    ]
+    with held.joined(app, requests) as sent:
+        pass
+    stored.command("collMod", "secrets", validator={})
+    value = b64(b"value")
+    assert [request.result() for request in sent] == [value, 200, 503, 200, value]

@@ -13,6 +13,7 @@ from vault.common.outcomes import Status
 from vault.core.attempt import Action, Attempt
 from vault.core.crypto import Keyring
 from vault.core.documents.audit import record_of
+from vault.core.documents.secret import SecretChange
 from vault.core.principal import UNAUTHENTICATED, Principal, Scope
 from vault.core.trail import refusal_counter
 from vault.core.trail.refusal_counter import MAX_SINGLE, MAX_SINGLE_OF_KIND, MAX_SOURCES
@@ -134,6 +135,18 @@ def test_refused_items_of_a_batch_are_counted(trail: AuditTrail, stored: Stored)
     assert recorded == [entry for entry in expected if entry[1] == "not_found" or int(entry[0]) < 10]
     trail.record_refusals()
     assert documents(stored)[-1]["details"]["count"] == 6
+
+
+def test_a_refusal_in_a_repeated_commit_is_counted_once(trail: AuditTrail, stored: Stored) -> None:
+    """If an effect of a batch is not possible, its refused items are still counted once."""
+    refuse(trail, reason="", count=MAX_SINGLE_OF_KIND)
+    refused = Attempt(action=Action.FETCH, ip="192.0.2.1", principal=UNAUTHENTICATED)
+    outcomes = [(refused, Status.DENIED), (Attempt(action=Action.UPDATE), Status.SUCCESS)]
+    impossible = SecretChange(key="missing", condition={}, fields={}, size=0)
+    assert trail._on_finish(outcomes, [impossible]) is False
+    trail._on_finish(outcomes)
+    trail.record_refusals()
+    assert documents(stored)[-1]["details"]["count"] == 1
 
 
 def test_counts_survive_an_unwritable_trail(

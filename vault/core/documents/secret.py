@@ -97,7 +97,8 @@ class UnstoredSecret(_Encryptable):
     is_canary: bool = False
     #: Set if a write may have stored it, or may still store it.
     may_be_stored: bool = field(default=False, init=False)
-    #: Set before it is withdrawn: if a write still stores it, the writer removes it.
+    #: Set before it is withdrawn: if a write still stores it, the writer removes it. Not with a name, by
+    #: which others may have found it.
     is_abandoned: bool = field(default=False, init=False)
 
     @property
@@ -111,9 +112,9 @@ class UnstoredSecret(_Encryptable):
         return len(self._plaintext or b"")
 
     @property
-    def can_stay(self) -> bool:
-        """True if it is not removed after an unknown outcome: others may have found it by its name."""
-        return self.name is not None
+    def query(self) -> dict[str, Any]:
+        """What finds a document that is in its way."""
+        return {"_id": self.id} if self.name is None else {"namespace": self.namespace, "name": self.name}
 
     def document(self) -> dict[str, Any]:
         """Return the document to store.
@@ -146,20 +147,19 @@ class SecretChange:
     condition: Mapping[str, Any] = field(repr=False)
     #: The fields to set, which are MongoDB expressions; None removes the secret with all its versions.
     fields: Mapping[str, Any] | None = field(repr=False)
-    can_stay: bool = field(default=True, init=False)
-    may_be_stored: bool = field(default=False, init=False)
+    #: The bytes of the document, which MongoDB writes as a whole, and of a new value.
+    size: int
 
     @property
-    def size(self) -> int:
-        """The bytes of a new value."""
-        return len((self.fields or {}).get("envelope", b""))
+    def query(self) -> dict[str, Any]:
+        """What finds the secret while the change is possible."""
+        return {"_id": self.key, **self.condition}
 
     def write(self) -> UpdateOne | DeleteOne:
         """Return the write."""
-        query = {"_id": self.key, **self.condition}
         if self.fields is None:
-            return DeleteOne(query)
-        return UpdateOne(query, [{"$set": self.fields}, {"$unset": "lease"}])
+            return DeleteOne(self.query)
+        return UpdateOne(self.query, [{"$set": self.fields}, {"$unset": "lease"}])
 
 
 #: What the commit of its entry stores.
@@ -221,16 +221,21 @@ class Secret(_Encryptable, BaseDocument):
     @classmethod
     def apply_all(cls, changes: Sequence[SecretChange], session: ClientSession | None = None) -> bool:
         """Make the *changes*, at least one; return whether each of them found its secret."""
-        result = cls.raw().bulk_write([change.write() for change in changes], session=session)
+        writes = [change.write() for change in changes]
+        result = cls.raw().bulk_write(writes, ordered=False, session=session)
         return bool(result.matched_count + result.deleted_count == len(changes))
 
     @classmethod
-    def remove_abandoned(cls, secrets: Iterable[UnstoredSecret]) -> None:
-        """Remove those of the new, stored *secrets* whose callers were cut off. Ignore errors.
+    def found_keys(cls, effects: Sequence[Effect]) -> set[object]:
+        """Return the keys of those of *effects*, at least one, whose query finds a document."""
+        query = {"$or": [effect.query for effect in effects]}
+        found = map(StoredSecret, cls.raw().find(query, {"namespace": 1, "name": 1}))
+        return {key for one in found for key in (one.id, (one.namespace, one.name))}
 
-        Those with names stay: others may have found them.
-        """
-        if abandoned := [one.id for one in secrets if one.is_abandoned and not one.can_stay]:
+    @classmethod
+    def remove_abandoned(cls, secrets: Iterable[UnstoredSecret]) -> None:
+        """Remove those of the new, stored *secrets* whose callers were cut off. Ignore errors."""
+        if abandoned := [one.id for one in secrets if one.is_abandoned]:
             with best_effort_cleanup():
                 cls.raw().bulk_write([DeleteOne({"_id": secret_id}) for secret_id in abandoned])
 

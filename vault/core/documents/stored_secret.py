@@ -144,13 +144,19 @@ class StoredSecret(BoundFields):
 
     @property
     def is_leased(self) -> bool:
-        """True if a request has, or had, a lease on the secret."""
+        """True if a request has a lease on the secret, or had one that it did not end."""
         return self._document.get("lease") is not None
 
     @property
     def unchanged(self) -> dict[str, Any]:
         """The condition that no request has changed the secret since it was read, or has leased it."""
-        return {name: self._document.get(name) for name in _CHANGED_FIELDS} | {"lease": None}
+        # An attacker may have stored what MongoDB would take for an operator.
+        return {name: {"$eq": self._document.get(name)} for name in _CHANGED_FIELDS} | {"lease": None}
+
+    @property
+    def size(self) -> int:
+        """The bytes of the whole document, if they were read."""
+        return _integer(self._document.get("size")) or 0
 
     @property
     def version(self) -> int:

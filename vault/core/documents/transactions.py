@@ -1,14 +1,15 @@
 """Transactions that block writes: those of processes that have died."""
 
+import logging
 from collections.abc import Callable
 from typing import TypeVar
 
 from pymongo import timeout
 from pymongo.errors import PyMongoError
 
-from vault.common.errors import SecretBusyError
-from vault.common.retries import attempts
 from vault.core.documents.audit import AuditEntry
+
+logger = logging.getLogger(__name__)
 
 #: Seconds after which a write is blocked: transactions take milliseconds.
 _BLOCKED_SECONDS = 1
@@ -21,23 +22,19 @@ Written = TypeVar("Written")
 
 
 def unblocked(write: Callable[[], Written]) -> Written:
-    """Return what *write* returns; end the transactions of dead processes if one of them blocks it.
+    """Return what *write* returns. If that takes a second, end transactions of dead processes; repeat it.
 
     MongoDB itself ends them after a minute.
-
-    Raises:
-        SecretBusyError: A transaction blocked it for the whole wait.
     """
-    for _ in attempts():
-        try:
-            with timeout(_BLOCKED_SECONDS):
-                return write()
-        except PyMongoError as error:
-            if not error.timeout:
-                raise
-        # Without a primary, this waits for one.
-        _end_dead()
-    raise SecretBusyError
+    try:
+        with timeout(_BLOCKED_SECONDS):
+            return write()
+    except PyMongoError as error:
+        if not error.timeout:
+            raise
+    # Without a primary, this waits for one.
+    _end_dead()
+    return write()
 
 
 def _end_dead() -> None:
@@ -51,3 +48,4 @@ def _end_dead() -> None:
     found = admin.aggregate([{"$currentOp": {"idleSessions": True}}, {"$match": is_dead}])
     if sessions := [{"id": one["lsid"]["id"]} for one in found]:
         admin.command("killSessions", sessions)
+        logger.warning("transactions of dead processes ended: %d", len(sessions))

@@ -22,7 +22,6 @@ from vault.core.attempt import Attempt
 from vault.core.crypto import Keyring
 from vault.core.documents.expressions import PURGE_AT_EXPIRY, purge_at
 from vault.core.documents.stored_secret import StoredSecret, VersionInfo
-from vault.core.keys.guard import KeyringGuard
 from vault.core.secrets.lease import Changes, Seen
 from vault.core.secrets.requests import Reference, Written
 from vault.core.secrets.retention import Retention
@@ -46,13 +45,13 @@ class SecretWriter:
     def __init__(
         self,
         keyring: Keyring,
-        guard: KeyringGuard,
+        changes: Changes,
         *,
         max_bytes: int,
         retention: Retention,
     ) -> None:
         self._keyring = keyring
-        self._changes = Changes(guard)
+        self._changes = changes
         self._max_bytes = max_bytes
         self.retention = retention
 

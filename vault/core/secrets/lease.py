@@ -15,7 +15,6 @@ from vault.common.greenlets import wait_until_idle
 from vault.common.outcomes import Status
 from vault.common.retries import attempts
 from vault.core.attempt import Attempt, finish_all
-from vault.core.documents.audit import AuditEntry
 from vault.core.documents.expressions import new_hold
 from vault.core.documents.guard import best_effort_cleanup, storage_errors
 from vault.core.documents.secret import Secret, SecretChange
@@ -33,8 +32,19 @@ LEASE_MILLISECONDS = 30_000
 #: Up to 15 MB. Changes move them inside MongoDB.
 _WITHOUT_OLDER = {"older.envelope": 0}
 
+#: A secret before its change, and the bytes of its document.
+_SEEN = {
+    **dict.fromkeys(Secret._fields, 1),
+    **dict.fromkeys(["older.version", "older.key_id", "older.created_at", "lease"], 1),
+    "size": {"$bsonSize": "$$ROOT"},
+}
+del _SEEN["older"]
+
 #: The maximum number of secrets that are read together for their changes: a value can have a mebibyte.
 _READ_TOGETHER = 16
+
+#: Bytes of a document that is changed in the commit of its entry: all who share that wait for its write.
+_MAX_SHARED_BYTES = 262_144
 
 #: What a change returns.
 Made = TypeVar("Made")
@@ -47,6 +57,9 @@ class _OvertakenError(Exception):
 class Seen:
     """A secret as a request saw it: it can be changed only if it is still so."""
 
+    #: Raised if it is not.
+    _lost: type[Exception] = _OvertakenError
+
     def __init__(self, secret: StoredSecret, condition: Mapping[str, Any]) -> None:
         #: The secret, without the envelopes of its older versions.
         self.secret = secret
@@ -57,7 +70,7 @@ class Seen:
         with storage_errors("find"):
             document = Secret.raw().find_one({"_id": self.secret.id, **self._condition})
         if document is None:
-            raise _OvertakenError
+            raise self._lost
         return StoredSecret(document)
 
     def apply(self, fields: Mapping[str, Any], attempt: Attempt) -> None:
@@ -69,7 +82,8 @@ class Seen:
         self._finish(attempt, self._change(None))
 
     def _change(self, fields: Mapping[str, Any] | None) -> SecretChange:
-        return SecretChange(key=self.secret.id, condition=self._condition, fields=fields)
+        size = self.secret.size + len((fields or {}).get("envelope", b""))
+        return SecretChange(key=self.secret.id, condition=self._condition, fields=fields, size=size)
 
     def _finish(self, attempt: Attempt, change: SecretChange) -> None:
         if not finish_all([(attempt, Status.SUCCESS)], [change]):
@@ -79,9 +93,10 @@ class Seen:
 class SecretLease(Seen):
     """The exclusive right to change a secret: nobody else changes it in between.
 
-    Without transactions, the audit entry of a change is written before the change. Under a lease, it states
-    the true outcome.
+    The audit entry of a change is written before the change. Under a lease, it states the true outcome.
     """
+
+    _lost = SecretBusyError
 
     def __init__(self, secret: StoredSecret, token: str) -> None:
         super().__init__(secret, {"lease.token": token})
@@ -116,23 +131,11 @@ class SecretLease(Seen):
                 return None
         raise SecretBusyError
 
-    def whole(self) -> StoredSecret:
-        """Return the secret with its older versions, which can be megabytes."""
-        try:
-            return super().whole()
-        except _OvertakenError:
-            # The lease had ended.
-            raise SecretBusyError from None
-
     def _finish(self, attempt: Attempt, change: SecretChange) -> None:
-        try:
-            super()._finish(attempt, change)
-        except _OvertakenError:
-            # The entry cannot be stored together with the change.
-            attempt.finish(Status.SUCCESS)
-            with storage_errors():
-                if not Secret.apply_all([change]):
-                    raise SecretBusyError from None
+        attempt.finish(Status.SUCCESS)
+        with storage_errors():
+            if not Secret.apply_all([change]):
+                raise SecretBusyError
 
     def end(self) -> None:
         """End the lease, if it has not ended yet, and change nothing else."""
@@ -150,11 +153,14 @@ class Changes:
         KeyMissingError: This process may not serve.
         SecretNotFoundError: The secret does not exist, or the principal of the attempt cannot reach it.
         SecretBusyError: Another request is changing it.
+        OverloadedError: Too many other requests change secrets.
         StorageUnavailableError: MongoDB is unavailable, or the outcome of the change is unknown.
     """
 
-    def __init__(self, guard: KeyringGuard) -> None:
+    def __init__(self, guard: KeyringGuard, is_atomic: Callable[[], bool]) -> None:
+        """Store changes with their entries while *is_atomic* returns that this is possible."""
         self._guard = guard
+        self._is_atomic = is_atomic
         self._reads: Batcher[Key, StoredSecret | None] = Batcher(
             _read, gather=wait_until_idle, queue="changes", max_batch=_READ_TOGETHER
         )
@@ -162,11 +168,11 @@ class Changes:
     def make(self, reference: Reference, attempt: Attempt, change: Callable[[Seen], Made]) -> Made:
         """Return what *change* returns for the secret of *reference*; it calls `apply` or `remove` once.
 
-        If another request was faster, call it again, under a lease.
+        If another request is faster, call it again, under a lease.
         """
         reference.admit(attempt)
         self._guard.require()
-        if AuditEntry.has_transactions():
+        if self._is_atomic():
             details = dict(attempt.details)
             try:
                 return change(self._seen(reference, attempt))
@@ -177,7 +183,7 @@ class Changes:
     def _seen(self, reference: Reference, attempt: Attempt) -> Seen:
         found = self._reads.call(reference.key(attempt.principal.namespace))
         secret = reach.reached(found, attempt)
-        if secret.is_leased:
+        if secret.is_leased or secret.size > _MAX_SHARED_BYTES:
             raise _OvertakenError
         return Seen(secret, secret.unchanged)
 
@@ -196,5 +202,5 @@ class Changes:
 
 
 def _read(keys: Sequence[Key]) -> Sequence[StoredSecret | None]:
-    found = find(keys, _WITHOUT_OLDER)
+    found = find(keys, _SEEN)
     return [found.get(key) for key in keys]

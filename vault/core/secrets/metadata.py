@@ -16,7 +16,6 @@ from vault.core.crypto import Keyring
 from vault.core.documents.expressions import purge_at
 from vault.core.documents.stored_secret import StoredSecret, StoredVersion
 from vault.core.documents.write_rules import WriteRules
-from vault.core.keys.guard import KeyringGuard
 from vault.core.principal import Scope
 from vault.core.secrets.lease import Changes, Seen
 from vault.core.secrets.requests import Reference
@@ -42,10 +41,9 @@ class Expiry:
 class MetadataWriter:
     """Changes the metadata of secrets that one keyring opens."""
 
-    def __init__(self, keyring: Keyring, guard: KeyringGuard, retention: Retention) -> None:
+    def __init__(self, keyring: Keyring, changes: Changes, retention: Retention) -> None:
         self._keyring = keyring
-        self._guard = guard
-        self._changes = Changes(guard)
+        self._changes = changes
         self._retention = retention
         self._resealing = BoundedSemaphore(_RESEALED_AT_ONCE)
 
@@ -96,16 +94,13 @@ class MetadataWriter:
                 fields["rules"] = {"$literal": stored} if (stored := dict(rules.stored())) else "$$REMOVE"
             if described:
                 fields |= _stored(described(secret.description))
-            if expiry:
-                fields |= self._expiring(seen, expires_at)
-            seen.apply(fields, attempt)
+            with self._room(expiry):
+                if expiry:
+                    fields |= self._expiring(seen, expires_at)
+                seen.apply(fields, attempt)
             return secret
 
-        # First: the entry of a request for which there is no room names its target, too.
-        reference.admit(attempt)
-        self._guard.require()
-        with self._room(expiry):
-            return self._changes.make(reference, attempt, change)
+        return self._changes.make(reference, attempt, change)
 
     @contextmanager
     def _room(self, expiry: Expiry | None) -> Iterator[None]:

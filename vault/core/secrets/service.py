@@ -44,9 +44,13 @@ class SecretService:
         AuditUnavailableError: The entry could not be written.
     """
 
-    def __init__(self, keyring: Keyring, guard: KeyringGuard, *, max_bytes: int) -> None:
+    def __init__(
+        self, keyring: Keyring, guard: KeyringGuard, *, is_atomic: Callable[[], bool], max_bytes: int
+    ) -> None:
+        """Store new secrets with their entries while *is_atomic* returns that this is possible."""
         self._keyring = keyring
         self._guard = guard
+        self._is_atomic = is_atomic
         self._max_bytes = max_bytes
         self._store = SecretStore(max_bytes=max_bytes)
         self._idempotent_create = IdempotentCreate(keyring, self._store)
@@ -117,7 +121,8 @@ class SecretService:
             else:
                 item.begin()
         try:
-            if not self._store.create(self._outcomes(items), _new_secrets(items)):
+            is_stored = self._is_atomic() and self._store.create(self._outcomes(items), _new_secrets(items))
+            if not is_stored:
                 self._hold_names(items, is_batch=is_batch, is_repeatable=key is not None)
                 self._store.record(self._outcomes(items), _new_secrets(items))
         except VaultError:

@@ -159,11 +159,12 @@ class SecretStore:
             return False
         if names and any(self._taken.call_all(names)):
             return False
-        if not finish_all(outcomes, secrets):
-            return False
-        for secret in secrets:
-            secret.may_be_stored = True
-        return True
+        try:
+            return finish_all(outcomes, secrets)
+        except StorageUnavailableError:
+            for secret in secrets:
+                secret.may_be_stored = True
+            raise
 
     def record(self, outcomes: Sequence[Outcome], secrets: Sequence[UnstoredSecret]) -> None:
         """Record *outcomes*, and make their new *secrets* readable once the entries are durable.
@@ -206,7 +207,7 @@ class SecretStore:
         """Withdraw the new secrets that may be stored. Ignore errors and the request's deadline."""
         if sent := [secret for secret in secrets if secret.may_be_stored]:
             for secret in sent:
-                secret.is_abandoned = True
+                secret.is_abandoned = secret.name is None
             with best_effort_cleanup():
                 self.withdraw([secret.id for secret in sent])
 

@@ -12,7 +12,6 @@ from vault.common.errors import NewestVersionError, SecretNotFoundError
 from vault.core.attempt import Attempt
 from vault.core.crypto import Keyring
 from vault.core.documents.stored_secret import StoredSecret, VersionInfo
-from vault.core.keys.guard import KeyringGuard
 from vault.core.secrets.lease import Changes, Seen
 from vault.core.secrets.requests import Reference
 
@@ -23,9 +22,9 @@ _Infos = Mapping[int, VersionInfo]
 class VersionWriter:
     """Changes the versions of secrets that one keyring opens. All methods raise the errors of `Changes`."""
 
-    def __init__(self, keyring: Keyring, guard: KeyringGuard) -> None:
+    def __init__(self, keyring: Keyring, changes: Changes) -> None:
         self._keyring = keyring
-        self._changes = Changes(guard)
+        self._changes = changes
 
     def delete(self, reference: Reference, versions: Collection[int] | None, *, attempt: Attempt) -> None:
         """Delete those of *versions* that can be read; None stands for the newest."""

@@ -8,21 +8,21 @@ from vault.common.errors import VaultError
 from vault.core.attempt import Action
 from vault.core.documents import Secret
 from vault.core.documents.audit import ConflictError
+from vault.core.documents.guard import storage_errors
 from vault.core.documents.secret import Effect, SecretChange, UnstoredSecret
 from vault.core.trail.streams.stream import StoredEntry
 
-#: Of the values in one transaction: MongoDB aborts some that are larger than a part of its cache.
+#: Of all values in one transaction: MongoDB aborts some that are larger than a part of its cache.
 _MAX_BYTES = 8 * 1_048_576
 
 
 class Part:
     """The part of a commit that one caller waits for: its entries, and the effects that they record."""
 
-    def __init__(self, effects: Sequence[Effect]) -> None:
+    def __init__(self, entries: Sequence[StoredEntry], effects: Sequence[Effect]) -> None:
+        self.entries = entries
         self.effects = effects
-        self.size = sum(effect.size for effect in effects)
-        self.entries: list[StoredEntry] = []
-        #: The entries as they are stored; empty after a conflict.
+        #: The entries as they are stored; empty if the effects are not possible.
         self.stored: Sequence[StoredEntry] = ()
         self.error: VaultError | None = None
 
@@ -34,53 +34,53 @@ class Part:
         return self.stored
 
 
-def _parts_of(items: Sequence[tuple[StoredEntry, Part]]) -> list[Part]:
-    """Return the parts of *items* with their entries, less those with an earlier one's secret."""
+def parts_of(items: Sequence[Part]) -> list[Part]:
+    """Return the parts in *items*, which has each once for each entry.
+
+    Without those that change an earlier one's secret, and those for whose values there is no room.
+    """
     taken: set[object] = set()
+    size = 0
     parts: list[Part] = []
-    for entry, part in items:
-        part.entries.append(entry)
+    for part in dict.fromkeys(items):
         keys = {effect.key for effect in part.effects}
-        if len(part.entries) == 1 and taken.isdisjoint(keys):
+        added = sum(effect.size for effect in part.effects)
+        if taken.isdisjoint(keys) and size + added <= _MAX_BYTES:
             taken |= keys
+            size += added
             parts.append(part)
     # Nothing follows an entry that closes the stream.
     return sorted(parts, key=_is_closing)
 
 
-def groups_of(items: Sequence[tuple[StoredEntry, Part]]) -> list[Sequence[Part]]:
-    """Return the parts of *items* in the groups that are stored together, at least one."""
-    groups: list[list[Part]] = [[]]
-    size = 0
-    for part in _parts_of(items):
-        size += part.size
-        if size > _MAX_BYTES and groups[-1]:
-            groups.append([])
-            size = part.size
-        groups[-1].append(part)
-    return [*groups]
+def possible(parts: Sequence[Part]) -> list[Part]:
+    """Return *parts* less those whose effects a read shows to be impossible by now."""
+    effects = [effect for part in parts for effect in part.effects]
+    with storage_errors("find"):
+        found = Secret.found_keys(effects)
+    # A change needs its secret; a new secret must not find one with its name.
+    lost = {effect.key for effect in effects if (effect.key in found) != isinstance(effect, SecretChange)}
+    return [part for part in parts if lost.isdisjoint(effect.key for effect in part.effects)]
 
 
-def smaller(parts: Sequence[Part]) -> list[Sequence[Part]]:
-    """Return the groups in which *parts* are repeated after a conflict; a part alone is not repeated.
-
-    Most parts have no effects: they wait for no other.
-    """
-    plain = [part for part in parts if not part.effects]
-    others = [part for part in parts if part.effects]
-    middle = len(others) // 2
-    halves = [others[:middle], others[middle:]] if middle else []
-    return [group for group in (plain, *halves) if group]
+def without_effects(parts: Sequence[Part]) -> list[Part]:
+    """Return those of *parts* that have no effects."""
+    return [part for part in parts if not part.effects]
 
 
 class Effects:
     """Stores new secrets, and changes stored ones, in the transaction of their entries."""
 
-    def __init__(self, effects: Sequence[Effect]) -> None:
+    def __init__(self, parts: Sequence[Part]) -> None:
+        effects = [effect for part in parts for effect in part.effects]
         self.new_secrets = [effect for effect in effects if isinstance(effect, UnstoredSecret)]
         self._changes = [effect for effect in effects if isinstance(effect, SecretChange)]
         #: True once the transaction can be committed.
         self.is_complete = False
+
+    def __bool__(self) -> bool:
+        """Return whether there are any."""
+        return bool(self.new_secrets or self._changes)
 
     def __call__(self, session: ClientSession) -> None:
         """Make the writes in the transaction of *session*.

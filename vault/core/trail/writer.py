@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
-from itertools import chain, islice
 from typing import Any
 
 from vault.common import deadline
@@ -25,7 +24,7 @@ from vault.core.documents.secret import Effect
 from vault.core.keys import guard
 from vault.core.principal import OPERATOR, SERVICE
 from vault.core.trail import receipts
-from vault.core.trail.commit import Effects, Part, groups_of, smaller
+from vault.core.trail.commit import Effects, Part, parts_of, possible, without_effects
 from vault.core.trail.content import entry_of
 from vault.core.trail.refusal_counter import Count, RefusalCounter, RefusalKind, attempt_of, is_counted
 from vault.core.trail.sinks import Sink
@@ -86,8 +85,8 @@ class AuditTrail:
         self._sink = sink
         # Created in the worker: created before gunicorn forks, all workers would share it.
         self._stream: Stream | None = None
-        #: Entries, each with the part of a commit to which it belongs.
-        self._commits: Batcher[tuple[StoredEntry, Part], None] = Batcher(
+        #: Parts of a commit, each once for each of its entries.
+        self._commits: Batcher[Part, None] = Batcher(
             self._commit, gather=wait_until_idle, queue="entries", max_batch=MAX_ENTRIES_PER_COMMIT
         )
         self._refusals = RefusalCounter()
@@ -232,46 +231,53 @@ class AuditTrail:
         self.record_refusals()
         self.log_head()
 
-    def _on_finish(self, outcomes: Sequence[Outcome], effects: Sequence[Effect] = ()) -> bool:
-        # A required sink has the entries before anyone can find the secrets.
+    def is_atomic(self) -> bool:
+        """Return whether effects can be stored in the transaction of their entries.
+
+        A required sink has the entries before anyone can find the secrets.
+        """
         is_sunk_first = self._sink is not None and self._sink.is_required
-        if effects and (is_sunk_first or not AuditEntry.has_transactions()):
-            return False
-        recorded = [
-            (attempt, status)
-            for attempt, status in outcomes
-            if not is_counted(attempt, status) or self._refusals.is_single(attempt, status)
-        ]
+        return not is_sunk_first and AuditEntry.has_transactions()
+
+    def _on_finish(self, outcomes: Sequence[Outcome], effects: Sequence[Effect] = ()) -> bool:
+        recorded = [outcome for outcome in outcomes if self._has_entry(*outcome)]
         if not recorded:
             return False
+        wait = self._start(recorded, effects)
         try:
-            entries = self._start(recorded, effects)()
+            entries = wait()
         except StorageUnavailableError:
             # The caller was cut off, or the outcome of the commit is unknown.
-            for effect in effects:
-                effect.may_be_stored = True
-            if any(effect.can_stay for effect in effects):
+            if effects:
                 raise
             raise AuditUnavailableError from None
-        for (attempt, status), entry in zip(recorded, entries, strict=False):
+        for (attempt, status), entry in zip(recorded, entries, strict=bool(entries)):
             if receipts.is_due(attempt, status):
                 attempt.receipt = receipts.make(entry, self._signing_key)
         return bool(entries and effects)
+
+    def _has_entry(self, attempt: Attempt, status: Status) -> bool:
+        """Return whether the attempt has an entry of its own; otherwise it is counted, once."""
+        if not is_counted(attempt, status):
+            return True
+        if attempt.is_single is None:
+            attempt.is_single = self._refusals.is_single(attempt, status)
+        return attempt.is_single
 
     def _start(
         self, outcomes: Sequence[Outcome], effects: Sequence[Effect] = ()
     ) -> Callable[[], Sequence[StoredEntry]]:
         """Start to write the entries of *outcomes*; return a function that waits until they are durable.
 
-        So are the *effects* then, which the same commit stores. If they conflict with others, nothing is
-        stored, and there are no entries.
+        So are the *effects* then, which the same commit stores. If they are not possible, nothing is stored,
+        and there are no entries.
         """
         entries = [entry_of(attempt, status) for attempt, status in outcomes]
         if not self._heads.started:
             self._begin()
-        part = Part(effects)
+        part = Part(entries, effects)
         # A separate thread commits even a single entry: a cancelled or late caller cancels no commit.
-        wait = self._commits.start([(entry, part) for entry in entries])
+        wait = self._commits.start([part] * len(entries))
 
         def stored() -> Sequence[StoredEntry]:
             wait()
@@ -298,26 +304,29 @@ class AuditTrail:
         self._heads.start()
         self._retirement.start()
 
-    def _commit(self, items: Sequence[tuple[StoredEntry, Part]]) -> Sequence[None]:
-        """Store the parts of *items* together; repeat a group with a conflict in smaller ones."""
-        left = groups_of(items)
-        while left:
-            group = left.pop(0)
-            try:
-                self._store(group)
-            except ConflictError:
-                left[:0] = smaller(group)
-            except VaultError as error:
-                # The groups that are stored stay so.
-                for part in chain(group, *left):
-                    part.error = error
-                break
+    def _commit(self, items: Sequence[Part]) -> Sequence[None]:
+        """Store the parts in *items* together; if effects are not possible, without these, or without all."""
+        parts = parts_of(items)
+        try:
+            for select in (list, possible):
+                with suppress(ConflictError):
+                    self._store(select(parts))
+                    break
+            else:
+                self._store(without_effects(parts))
+        except VaultError as error:
+            for part in parts:
+                part.error = error
         return [None] * len(items)
 
     def _store(self, parts: Sequence[Part]) -> None:
+        if parts:
+            self._store_some(parts)
+
+    def _store_some(self, parts: Sequence[Part]) -> None:
         # Copies: after a conflict, other entries precede these.
-        entries = [dict(entry) for part in parts for entry in part.entries]
-        effects = [effect for part in parts for effect in part.effects]
+        copies = [(part, [dict(entry) for entry in part.entries]) for part in parts]
+        entries = [entry for _, copied in copies for entry in copied]
         try:
             self._prepare_sink()
         except AuditUnavailableError:
@@ -329,10 +338,10 @@ class AuditTrail:
             self.log_head()
             stream = stream.successor()
         stream.chain(entries, now)
-        transaction = Effects(effects)
+        effects = Effects(parts)
         try:
             with storage_errors("insert"):
-                AuditEntry.store(entries, transaction if effects else None)
+                AuditEntry.store(entries, effects or None)
             stream.committed(entries[-1])
         except ConflictError:
             # Certainly none of the numbers is in use.
@@ -343,19 +352,18 @@ class AuditTrail:
             metrics.ENTRIES_FAILED.inc(len(entries))
             self.log_head()
             self._stream = stream.successor()
-            if effects and not transaction.is_complete and isinstance(error, StorageUnavailableError):
+            if effects and not effects.is_complete and isinstance(error, StorageUnavailableError):
                 # MongoDB was not asked to commit: unlike after that error, certainly nothing is stored.
                 raise AuditUnavailableError from None
             raise
         self._failed = False
         self._stream = stream
         metrics.ENTRIES_WRITTEN.inc(len(entries))
-        Secret.remove_abandoned(transaction.new_secrets)
+        Secret.remove_abandoned(effects.new_secrets)
         if self._sink:
             self._sink.write(entries)
-        stored = iter(entries)
-        for part in parts:
-            part.stored = list(islice(stored, len(part.entries)))
+        for part, copied in copies:
+            part.stored = copied
 
 
 class NoAuditTrail:
@@ -381,6 +389,10 @@ class NoAuditTrail:
 
     def start(self) -> None:
         """Do nothing."""
+
+    def is_atomic(self) -> bool:
+        """Return False: no effect is stored with an entry."""
+        return False
 
     def _on_finish(self, outcomes: Sequence[Outcome], effects: Sequence[Effect]) -> bool:  # noqa: ARG002 - a receiver's
         """Store nothing, once it is checked that the database has no trail: else entries would be missing."""

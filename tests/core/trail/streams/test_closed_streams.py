@@ -60,7 +60,7 @@ def test_nothing_follows_the_entry_that_closes_a_stream(stored: Stored) -> None:
     """Entries of requests that are still running come before it, or begin another stream."""
     trail = begin(FIRST)
     entry = {"status": "success", "principal": "x"}
-    trail._commit([({**entry, "action": action}, Part(())) for action in ("stream_closed", "fetch")])
+    trail._commit([Part([{**entry, "action": action}], ()) for action in ("stream_closed", "fetch")])
     write(trail)
     kill(trail)
     by_stream = {}

@@ -204,7 +204,7 @@ def test_a_stored_commit_reported_as_failed_is_no_tampering(
 
         with monkeypatch.context() as broken, pytest.raises(Lost):
             broken.setattr(AuditEntry, "store", store)
-            trail._commit([(entry, Part(())) for entry in entries(2)])
+            trail._commit([Part(entries(2), ())] * 2)
         write(trail)
     assert len(records(stored)) == 6
     assert [(finding.tampering, finding.text) for finding in findings(records(stored), keys)] == [
