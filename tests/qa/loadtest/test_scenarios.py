@@ -188,6 +188,7 @@ def test_what_is_missing_is_said_before_a_run(
         raise AssertionError("it started")
 
 
+@pytest.mark.nightly
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="functions can be counted from Python 3.12 on")
 def test_a_feature_adds_next_to_nothing_to_requests_that_do_not_use_it(tmp_path: Path) -> None:
     """`features.py` has a row for each feature, and all of them together add few functions to a request."""
