@@ -69,12 +69,12 @@ class AuditEntry(BaseDocument):
         In order: of a write that fails halfway, an entry after a gap would look like a removed one before it.
         With an *effect*, which makes its own writes, by one transaction. Until the timeout, the driver
         repeats one that certainly failed, as when the primary changes, and a commit of unknown outcome.
-        An *effect* that fails is not repeated: all who share the transaction would wait for one.
+        A conflict is not repeated: all who share the transaction would wait for one.
 
         Bypasses MongoEngine: a document for each entry would cost more than everything else for it.
 
         Raises:
-            ConflictError: The *effect* raised it, or MongoDB refuses a write of it.
+            ConflictError: The *effect* raised it, or conflicts with what is stored, or another transaction.
         """
         client = cls.raw().database.client
         # Operators' commands have a longer timeout, but readers do not wait that long for a commit.
@@ -88,10 +88,9 @@ class AuditEntry(BaseDocument):
                 try:
                     effect(session)
                 except OperationFailure as error:
-                    is_transient = error.has_error_label("TransientTransactionError")
-                    if error.timeout or (is_transient and error.code != _WRITE_CONFLICT):
-                        raise
-                    raise ConflictError from None
+                    if _is_conflict(error):
+                        raise ConflictError from None
+                    raise
 
             with client.start_session() as session:
                 # Not the read concern of the connection string, which transactions may not allow.
@@ -119,6 +118,12 @@ class AuditEntry(BaseDocument):
     def has_transactions(cls) -> bool:
         """Return whether the driver has found a replica set: a standalone server has no transactions."""
         return is_in_replica_set(cls.raw())
+
+
+def _is_conflict(error: OperationFailure) -> bool:
+    failures = error.details["writeErrors"] if isinstance(error, BulkWriteError) and error.details else ()
+    codes = {error.code, *(failure["code"] for failure in failures)}
+    return not codes.isdisjoint({_DUPLICATE_KEY, _WRITE_CONFLICT})
 
 
 def record_of(document: Mapping[str, Any]) -> dict[str, Any]:

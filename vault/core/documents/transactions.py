@@ -48,4 +48,4 @@ def _end_dead() -> None:
     found = admin.aggregate([{"$currentOp": {"idleSessions": True}}, {"$match": is_dead}])
     if sessions := [{"id": one["lsid"]["id"]} for one in found]:
         admin.command("killSessions", sessions)
-        logger.warning("transactions of dead processes ended: %d", len(sessions))
+        logger.warning("ended transactions of dead processes, %d: they blocked a write", len(sessions))

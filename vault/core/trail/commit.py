@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from pymongo.client_session import ClientSession
+from pymongo.errors import OperationFailure
 
 from vault.common.errors import VaultError
 from vault.core.attempt import Action
@@ -86,13 +87,22 @@ class Effects:
         """Make the writes in the transaction of *session*.
 
         Raises:
-            ConflictError: A secret has changed since its request read it.
+            ConflictError: A secret has changed since its request read it, or MongoDB refuses a change of it.
         """
         if self.new_secrets:
             Secret.insert_all(self.new_secrets, session)
-        if self._changes and not Secret.apply_all(self._changes, session):
+        if self._changes and not self._change(session):
             raise ConflictError
         self.is_complete = True
+
+    def _change(self, session: ClientSession) -> bool:
+        try:
+            return Secret.apply_all(self._changes, session)
+        except OperationFailure as error:
+            # The driver repeats these.
+            if error.timeout or error.has_error_label("TransientTransactionError"):
+                raise
+            return False
 
 
 def _is_closing(part: Part) -> bool:
