@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from pymongo import MongoClient
@@ -23,7 +23,8 @@ _UNAVAILABLE, _ATTEMPTS = 5, 10
 
 def read_all(port: int, history: History, *, token: str = "", host: str = "127.0.0.1") -> None:
     """Fetch every acknowledged secret until it is answered, those with a limit until they are used up."""
-    created = {one.secret: one for one in history if one.action == "create" and one.succeeded}
+    names = {one.secret for one in history if one.is_by_name}
+    created = {one.secret: one for one in history if one.did("create") and not one.is_by_name}
     reader = Client(-1, port, seed=0, pool=Pool(), history=history, token=token, host=host)
     for request in created.values():
         limit = request.body.get("max_reads")
@@ -31,6 +32,8 @@ def read_all(port: int, history: History, *, token: str = "", host: str = "127.0
         for _ in range(1 + (limit or 0)):
             if not _answered(reader, known).succeeded:
                 break
+    for name in names:
+        _until_answered(lambda name=name: reader.fetch_by_name(name))
     reader.close()
 
 
@@ -39,8 +42,14 @@ def _answered(reader: Client, known: Known) -> Request:
 
     Without an answer, its value would not be compared with anything.
     """
+    if known.limited:
+        return reader.fetch(known)
+    return _until_answered(lambda: reader.fetch(known))
+
+
+def _until_answered(ask: Callable[[], Request]) -> Request:
     deadline = time.monotonic() + _ANSWERED_SECONDS
-    while (request := reader.fetch(known)).failed and not known.limited:
+    while (request := ask()).failed:
         assert time.monotonic() < deadline, f"{request} was never answered: {request.status} {request.text}"
         time.sleep(_PAUSE)
     return request

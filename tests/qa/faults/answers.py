@@ -9,6 +9,8 @@ from tests.qa.faults.history import MARK, NOT_SENT, UNAVAILABLE, UNKNOWN, Histor
 
 #: The recorded outcome of each answer.
 _RECORDED = {200: "success", 404: "not_found", 409: "bad_request"}
+#: The actions that can be recorded of a write of Vault's API.
+_RECORDED_AS = {"put": ("create", "update")}
 _EXPECTED = (*_RECORDED, UNAVAILABLE, UNKNOWN, NOT_SENT)
 #: The mark in the forms in which it could leak.
 _MARKS = (MARK.decode(), b64encode(MARK).decode(), MARK.hex())
@@ -50,6 +52,10 @@ def _unrecorded(request: Request, evidence: Evidence) -> Iterator[str]:
     found = [entry for entry in evidence.entries_of(request) if entry.status == status]
     if not found:
         yield f"no entry says that {request} was answered {request.status}"
+        return
+    if request.is_by_name:
+        if found[0].action not in _RECORDED_AS.get(request.action, request.action):
+            yield f"the entry of {request} is about another operation"
         return
     secret_id = request.body.get("secret_id") or request.reply.get("secret_id")
     if (found[0].action, found[0].secret_id) != (request.action, secret_id):

@@ -14,7 +14,7 @@ from tests.qa.faults.history import History, Request
 from tests.qa.faults.linearize import Operation, is_possible
 from tests.qa.faults.model import Life, step_of
 
-_CHANGES = ("update", "delete", "restore")
+_CHANGES = ("create", "put", "update", "delete", "restore")
 #: Seconds that a read may be held for a failed request, and one for differing clocks.
 _HELD = 31
 
@@ -27,10 +27,38 @@ def check(history: History, evidence: Evidence) -> Findings:
     for request in history:
         secrets[request.secret].append(request)
     for name, requests in secrets.items():
+        if requests[0].is_by_name:
+            findings.lost += _impossible_name(name, requests, evidence)
+            continue
         given = {request.reply["secret_id"] for request in requests if request.did("create")}
         if given:
             _Secret(name, requests, given, evidence).check(findings)
     return findings
+
+
+def _impossible_name(name: str, requests: Sequence[Request], evidence: Evidence) -> Iterator[str]:
+    """No order of all clients' creates, writes and reads of *name* explains the answers and the database."""
+    made = {
+        entry.secret_id
+        for request in requests
+        for entry in evidence.entries_of(request)
+        if entry.action in ("create", "update") and entry.status == "success"
+    }
+    stored = [evidence.stored[one] for one in made if one in evidence.stored]
+    if len(stored) > 1:
+        yield f"{name} has {len(stored)} secrets"
+        return
+    operations = [*_operations(requests, evidence), _observation(stored[0] if stored else Stored(version=0))]
+    if not is_possible(operations, Life(())):
+        yield f"the observations of {name} are impossible"
+
+
+def _operations(requests: Sequence[Request], evidence: Evidence) -> Iterator[Operation]:
+    for request in requests:
+        if not request.failed:
+            yield Operation(request.sent, request.answered, step_of(request))
+        elif request.action in _CHANGES and evidence.may_have_happened(request):
+            yield Operation(request.sent, request.answered, step_of(request), required=False)
 
 
 class _Secret:
@@ -100,18 +128,11 @@ class _Secret:
         if stored is None:
             yield f"{self._name} was acknowledged and is not in the database"
             return
-        operations = [*self._operations(), _observation(stored)]
+        # The first state is that after the create.
+        later = [request for request in self._requests if request.action != "create"]
+        operations = [*_operations(later, self._evidence), _observation(stored)]
         if not is_possible(operations, Life((self._requests[0].body["secret"],))):
             yield f"the observations of {self._name} are impossible"
-
-    def _operations(self) -> Iterator[Operation]:
-        for request in self._requests:
-            if request.action == "create":
-                continue
-            if not request.failed:
-                yield Operation(request.sent, request.answered, step_of(request))
-            elif request.action in _CHANGES and self._evidence.may_have_happened(request):
-                yield Operation(request.sent, request.answered, step_of(request), required=False)
 
 
 def _observation(stored: Stored) -> Operation:

@@ -13,12 +13,16 @@ from itertools import count
 from typing import Any
 from uuid import UUID
 
-from tests.qa.faults.history import MARK, NOT_SENT, UNKNOWN, History, Request
+from tests.qa.faults.history import COMMON, MARK, NOT_SENT, UNKNOWN, History, Request
 
 #: Secrets that clients use at a time, and requests after which one is replaced.
 _LIVE, _USES = 60, 40
 #: Seconds after a request that failed.
 _PAUSE_AFTER_FAILURE = 0.2
+#: Names that all clients write at a time, and the requests of a name after which it is replaced.
+_NAMES, _NAME_USES = 4, 60
+#: The share of requests with these names.
+_COMMON_SHARE = 0.4
 #: Number of attempts of a create with the same key.
 _REPEATS = 100
 
@@ -39,10 +43,17 @@ class Pool:
     """The secrets that the clients use."""
 
     live: list[Known] = field(default_factory=list)
+    #: The requests for names that any client creates.
+    named: int = 0
 
     def add(self, known: Known) -> None:
         """Make clients use *known*."""
         self.live.append(known)
+
+    def pick_name(self, chance: random.Random) -> str:
+        """Return a name that others ask for at the same time."""
+        self.named += 1
+        return f"{COMMON}{self.named // (_NAMES * _NAME_USES)}-{chance.randrange(_NAMES)}"
 
     def pick(self, chance: random.Random) -> Known | None:
         """Return one of them; None if there should be more first."""
@@ -93,6 +104,12 @@ class Client:
             *[self._restore] * 2,
         ]
 
+        self._by_name: list[Callable[[str], Request]] = [
+            *[self._create_common] * 1,
+            *[self._put] * 3,
+            *[self.fetch_by_name] * 2,
+        ]
+
     def start(self) -> None:
         """Send requests until it is stopped."""
         self._thread.start()
@@ -111,6 +128,9 @@ class Client:
 
     def _work(self) -> None:
         while not self._stopped.is_set():
+            if self._credential and self._chance.random() < _COMMON_SHARE:
+                self._rest(self._chance.choice(self._by_name)(self._pool.pick_name(self._chance)))
+                continue
             known = self._pool.pick(self._chance)
             if known is None:
                 self._create()
@@ -154,6 +174,18 @@ class Client:
         """Fetch a secret's newest version."""
         return self._ask("fetch", known.name, {"secret_id": known.id})
 
+    def fetch_by_name(self, name: str) -> Request:
+        """Fetch the newest version of the secret with *name*."""
+        return self._ask("fetch", name, {"name": name})
+
+    def _create_common(self, name: str) -> Request:
+        return self._ask("create", name, {"name": name, "secret": self._value(name)})
+
+    def _put(self, name: str) -> Request:
+        data = {"value": self._value(name)}
+        stored = b64encode(json.dumps(data, separators=(",", ":")).encode()).decode()
+        return self._ask("put", name, {"secret": stored}, path=f"/v1/secret/data/{name}", sent={"data": data})
+
     def _fetch_version(self, known: Known) -> Request:
         version = self._chance.randint(1, known.version)
         return self._ask("fetch", known.name, {"secret_id": known.id, "version": version})
@@ -181,16 +213,23 @@ class Client:
         return str(UUID(int=self._chance.getrandbits(128), version=4))
 
     def _ask(
-        self, action: str, secret: str, body: dict[str, Any], *, key: str | None = None, path: str = ""
+        self,
+        action: str,
+        secret: str,
+        body: dict[str, Any],
+        *,
+        key: str | None = None,
+        path: str = "",
+        sent: dict[str, Any] | None = None,
     ) -> Request:
         request_id = self._new_id()
         headers = {"Content-Type": "application/json", "X-Request-ID": request_id, **self._credential}
         if key:
             headers["Idempotency-Key"] = key
-        sent = time.monotonic()
-        status, text = self._send(path or f"/vault/secret/{action}", json.dumps(body), headers)
+        began = time.monotonic()
+        status, text = self._send(path or f"/vault/secret/{action}", json.dumps(sent or body), headers)
         answered, asked = time.monotonic(), self._connection.host
-        request = Request(request_id, action, secret, body, sent, answered, status, text, key, asked)
+        request = Request(request_id, action, secret, body, began, answered, status, text, key, asked)
         self._history.add(request)
         return request
 

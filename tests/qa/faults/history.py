@@ -17,6 +17,9 @@ BUSY = "The secret is being modified by another request"
 #: By these a client knows what happened.
 KNOWN = (200, 404, 409)
 
+#: Begins the names that all clients create and write.
+COMMON = "common/"
+
 #: Every value has it, so that a value is known wherever it turns up. In base64 it is the same in every value.
 MARK = b"fault-value-"
 
@@ -38,6 +41,11 @@ class Request:
     key: str | None = None
     #: The host that was asked.
     asked: str = ""
+
+    @property
+    def is_by_name(self) -> bool:
+        """True if its secret is one that all clients know by its name, and may have been created by any."""
+        return self.secret.startswith(COMMON)
 
     def __str__(self) -> str:
         return f"{self.action} {self.id} of {self.secret}"
@@ -65,7 +73,9 @@ class Request:
     def reply(self) -> dict[str, Any]:
         """The parsed reply."""
         said: dict[str, Any] = json.loads(self.text)
-        return said
+        # Vault's API has an envelope.
+        found: dict[str, Any] = said.get("data", said)
+        return found
 
 
 class History:

@@ -24,6 +24,8 @@ class Life:
     def value(self, version: int | None) -> str | None:
         """Return the result of a fetch of the newest, or the given, version; None for nothing."""
         number = version or self.version
+        if not self.values:
+            return None
         if self.deleted or not self.version - KEPT < number <= self.version:
             return None
         return self.values[number - 1]
@@ -37,6 +39,13 @@ def step_of(request: Request) -> Callable[[Life], Life | None]:
 def _fetch(life: Life, request: Request) -> Life | None:
     given = request.reply["secret"] if request.succeeded else None
     return life if life.value(request.body.get("version")) == given else None
+
+
+def _create(life: Life, request: Request) -> Life | None:
+    """Return the effect on a name: it is free, or taken."""
+    if request.status == 409:
+        return life if life.values else None
+    return None if life.values else Life((request.body["secret"],))
 
 
 def _update(life: Life, request: Request) -> Life | None:
@@ -62,4 +71,17 @@ def _restore(life: Life, request: Request) -> Life | None:
     return replace(life, deleted=False) if life.deleted else None
 
 
-_STEPS = {"fetch": _fetch, "update": _update, "delete": _delete, "restore": _restore}
+def _put(life: Life, request: Request) -> Life | None:
+    """Return the effect of a write of Vault's API, which creates a secret or updates it."""
+    after = replace(life, values=(*life.values, request.body["secret"]))
+    return after if not request.succeeded or request.reply["version"] == after.version else None
+
+
+_STEPS = {
+    "create": _create,
+    "put": _put,
+    "fetch": _fetch,
+    "update": _update,
+    "delete": _delete,
+    "restore": _restore,
+}

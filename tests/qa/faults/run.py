@@ -83,13 +83,14 @@ def run(
     clients: int,
 ) -> Result:
     """Inject faults of *kinds* under load, as `campaign.run` does, and check the *history*."""
-    with _load(deployment, history, seed=seed, count=clients):
+    token = deployment.service.token()
+    with _load(deployment, history, seed=seed, count=clients, token=token):
         injections = campaign.run(
             deployment, kinds, history, seed=seed, seconds=seconds, shortened=shortened, tell=tell
         )
     tell(f"{len(history.requests)} requests; reading everything once more")
     time.sleep(HELD_SECONDS)
-    afterwards.read_all(deployment.service.port, history)
+    afterwards.read_all(deployment.service.port, history, token=token)
     deployment.service.stop()
     findings = check(history, afterwards.evidence(deployment.cluster.uri))
     findings.unrecorded += afterwards.unrecorded_effects(deployment.cluster.uri)
@@ -98,10 +99,10 @@ def run(
 
 
 @contextmanager
-def _load(deployment: Deployment, history: History, *, seed: int, count: int) -> Iterator[None]:
+def _load(deployment: Deployment, history: History, *, seed: int, count: int, token: str) -> Iterator[None]:
     pool = Pool()
     clients = [
-        Client(number, deployment.service.port, seed=seed, pool=pool, history=history)
+        Client(number, deployment.service.port, seed=seed, pool=pool, history=history, token=token)
         for number in range(count)
     ]
     with running(clients):

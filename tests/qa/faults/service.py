@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +33,17 @@ class Supervised(Service):
             environment |= clock_environment(self._clock)
         super().__init__(environment, folder=folder)
         self.environment = environment
+
+    def token(self) -> str:
+        """Return a new token: only with a credential can secrets have names."""
+        done = subprocess.run(
+            [sys.executable, "-m", "vault.cli", "tokens", "create", "--name", "clients", "--role", "admin"],
+            env={**os.environ, **self.environment, "LD_PRELOAD": ""},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout.strip()
 
     def kill_worker(self) -> None:
         """Kill one of the workers."""
