@@ -8,10 +8,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from pymongo import MongoClient
 from pymongo.client_session import ClientSession
 from pymongo.errors import AutoReconnect
 
 from tests.conftest import memory_or_disk, running_app, start
+from tests.qa.faults.cluster import Cluster
 from tests.support.databases import new_database
 from tests.support.lifecycle import ALICE, Caller, b64, in_past, trail
 from tests.support.rotation import Stored
@@ -267,6 +269,77 @@ def test_a_change_of_the_primary_is_not_noticed(
     assert secret_id in stored_ids(stored)
     assert len(stored_ids(stored)) == 2
     assert streams(stored, key) == 1
+
+
+@pytest.fixture(scope="module")
+def three() -> Iterator[Cluster]:
+    """Run a replica set of three."""
+    with TemporaryDirectory(prefix="mongod-", dir=memory_or_disk()) as folder:
+        cluster = Cluster(Path(folder), sandboxed=False)
+        try:
+            cluster.start()
+            yield cluster
+        finally:
+            cluster.stop()
+
+
+@pytest.mark.promise(3, 4)
+@pytest.mark.parametrize("moment", ["commit", "reply"])
+@pytest.mark.parametrize("action", ["create", "update", "delete"])
+def test_another_primary_makes_a_write_once(
+    environment: dict[str, str],
+    three: Cluster,
+    key: MasterKey,
+    monkeypatch: pytest.MonkeyPatch,
+    action: str,
+    moment: str,
+) -> None:
+    """If another member becomes primary before the commit, or before its reply, a write is made once."""
+    uri = three.uri.replace("/vault?", f"/{action}-{moment}?")
+    commit = ClientSession.commit_transaction
+
+    def changing(session: ClientSession) -> None:
+        monkeypatch.setattr(ClientSession, "commit_transaction", commit)
+        if moment == "reply":
+            commit(session)
+        hand_over(three)
+        if moment == "reply":
+            error = AutoReconnect("gone")
+            error._add_error_label("UnknownTransactionCommitResult")
+            raise error
+        commit(session)
+
+    with running_app({**environment, "MONGO_URI": uri}) as app, MongoClient[dict[str, Any]](uri) as client:
+        stored = client.get_default_database()
+        start(app)
+        alice = Caller(app.test_client(), monkeypatch).become(ALICE)
+        secret_id = alice.create(name="before")
+        calls = {
+            "create": lambda: alice.create(name="a/b"),
+            "update": lambda: alice.update(secret_id, b"new"),
+            "delete": lambda: alice("delete", secret_id=secret_id),
+        }
+        monkeypatch.setattr(ClientSession, "commit_transaction", changing)
+        calls[action]()
+        assert ClientSession.commit_transaction is commit
+        found = [(one["name"], one["version"]) for one in stored.secrets.find().sort("_id")]
+        assert (
+            sorted(found)
+            == {
+                "create": [("a/b", 1), ("before", 1)],
+                "update": [("before", 2)],
+                "delete": [],
+            }[action]
+        )
+        assert [entry["action"] for entry in trail(stored)] == ["create", action]
+        assert streams(stored, key) == 1
+
+
+def hand_over(cluster: Cluster) -> None:
+    """Make the primary step down, and wait until another member is the primary."""
+    member = cluster.members[cluster.primary()]
+    assert member.ask("replSetStepDown", 10, milliseconds=30_000)
+    cluster.primary()
 
 
 def test_concurrent_creates_share_transactions(alice: Caller, stored: Stored, key: MasterKey) -> None:

@@ -298,6 +298,23 @@ def test_without_the_privilege_to_write_the_trail_nothing_leaves(locked: Locked)
     empty(locked)
 
 
+def test_what_a_dead_process_has_locked_is_free_without_a_privilege(locked: Locked) -> None:
+    """A change ends the transaction that a dead process of the same user left open, and is made."""
+    empty(locked)
+    with running_app(settings(locked, NEW) | {"AUTH_ENABLED": "false"}) as app:
+        start(app)
+        client = app.test_client()
+        created = client.post("/vault/secret/create/", json={"secret": "YQ=="}).json
+        one, change = {"_id": created["secret_id"]}, {"$set": {"labels": ["a=dead"]}}
+        with Client(locked.uri(), appname="secret-manager") as dead, dead.start_session() as session:
+            session.start_transaction()
+            dead.vault.secrets.update_one(one, change, session=session)
+            reply = client.post("/vault/secret/update", json={**created, "secret": "Yg=="})
+            assert (reply.status_code, reply.json["version"]) == (200, 2)
+        assert client.post("/vault/secret/fetch", json=created).json == {"secret": "Yg=="}
+    empty(locked)
+
+
 @pytest.mark.promise(3)
 def test_a_user_with_too_many_rights_is_narrowed(locked: Locked) -> None:
     """A user and a role of an older version get exactly today's privileges, on each run."""

@@ -203,6 +203,31 @@ def test_what_a_dead_process_has_locked_is_free_within_the_request(
     assert successes(stored) == {(action, "success"): 1}
 
 
+@pytest.mark.promise(3)
+@pytest.mark.parametrize("overtaken_by", ["another change", "nothing"])
+def test_a_process_that_stood_still_makes_its_change_once(
+    alice: Caller, stored: Stored, key: MasterKey, monkeypatch: pytest.MonkeyPatch, overtaken_by: str
+) -> None:
+    """A change whose transaction was ended as a dead process's is made again, also after another change."""
+    secret_id = put(stored, key)
+    commit_transaction = ClientSession.commit_transaction
+    if overtaken_by == "nothing":
+        monkeypatch.setattr(SecretLease, "take", None)
+    field = {"another change": "metadata_version", "nothing": "held_tries"}[overtaken_by]
+
+    def late(session: ClientSession) -> None:
+        monkeypatch.setattr(ClientSession, "commit_transaction", commit_transaction)
+        unblocked(lambda: stored.secrets.update_one({"_id": secret_id}, {"$set": {field: 1}}))
+        commit_transaction(session)
+
+    monkeypatch.setattr(ClientSession, "commit_transaction", late)
+    alice.update(secret_id, b"new")
+    found = document(stored, secret_id)
+    assert (found["version"], found[field]) == (2, 1)
+    assert alice.fetch(secret_id) == b64(b"new")
+    assert successes(stored) == {("update", "success"): 1, ("fetch", "success"): 1}
+
+
 def test_what_a_foreign_transaction_has_locked_is_busy_and_nothing_else(
     alice: Caller, stored: Stored, mongo_uri: str, key: MasterKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
