@@ -157,3 +157,48 @@ def test_two_ids_for_one_key_are_duplicated() -> None:
     assert example.found() == {}
     example.stored["id-b"] = Stored()
     assert example.found() == {"duplicated": 1}
+
+
+@pytest.fixture
+def named(example: Example) -> Example:
+    """Return the history of a name that all clients write: created, written and read."""
+    example.requests, example.entries = [], []
+    example.ask("create", of="common/n", body={"secret": ONE, "name": "common/n"}, reply=MADE)
+    example.ask("put", of="common/n", body={"secret": TWO}, reply={"data": {"version": 2}})
+    example.ask("create", 409, of="common/n", body={"secret": ONE})
+    example.ask("fetch", of="common/n", reply={"secret": TWO})
+    example.entries = [replace(one, secret_id="id-n") for one in example.entries]
+    example.entries[1] = replace(example.entries[1], action="update")
+    example.stored["id-n"] = Stored(version=2)
+    return example
+
+
+MADE = {"secret_id": "id-n"}
+
+
+def test_a_possible_history_of_a_name_is_accepted(named: Example) -> None:
+    """Of several creates of a name one succeeds, and a write of Vault's API creates or updates."""
+    assert named.found() == {}
+    named.ask("put", UNKNOWN, of="common/n", body={"secret": ONE})
+    assert named.found() == {}
+
+
+def test_a_name_that_is_created_twice_is_found(named: Example) -> None:
+    """Two clients cannot both have created the secret of one name, with one ID or with two."""
+    again = replace(named.requests[0], id="again")
+    named.requests.append(again)
+    named.entries.append(replace(named.entries[0], request_id="again"))
+    assert named.found() == {"lost": 1}
+    named.requests.pop()
+    named.entries[-1] = replace(named.entries[0], secret_id="id-m")
+    named.stored["id-m"] = Stored()
+    assert named.found() == {"lost": 1, "duplicated": 1}
+
+
+def test_a_lost_write_of_a_name_is_found(named: Example) -> None:
+    """An acknowledged write of a name must be in the database, and its entry must be of a write."""
+    named.stored["id-n"] = Stored()
+    assert named.found() == {"lost": 1}
+    named.stored["id-n"] = Stored(version=2)
+    named.entries[1] = replace(named.entries[1], action="fetch")
+    assert named.found() == {"unrecorded": 1}
