@@ -144,10 +144,15 @@ def test_a_deleted_secret_keeps_its_name(
     assert outcomes(stored) == [("create", "denied")]
 
 
+@pytest.mark.parametrize("seconds", [3, 0])
 def test_a_secret_created_meanwhile_is_updated(
-    write: Write, stored: Stored, monkeypatch: pytest.MonkeyPatch
+    write: Write, stored: Stored, monkeypatch: pytest.MonkeyPatch, seconds: int
 ) -> None:
-    """A write that finds no secret, and then its name taken, updates that one; its entry has no more."""
+    """A write that finds no secret, and then its name taken, updates that one; its entry has no more.
+
+    Even if that takes as long as a new primary.
+    """
+    monkeypatch.setattr(retries, "_TIMEOUT_SECONDS", seconds)
     original = SecretService.create_named
 
     def overtaken(self: SecretService, new_secret: NewSecret, *, attempt: Attempt) -> Written:

@@ -72,7 +72,9 @@ def _restore(life: Life, request: Request) -> Life | None:
 
 
 def _put(life: Life, request: Request) -> Life | None:
-    """Return the effect of a write of Vault's API, which creates a secret or updates it."""
+    """Return the effect of a write of Vault's API, which creates or updates a secret, and is not refused."""
+    if request.status == 409:
+        return None
     after = replace(life, values=(*life.values, request.body["secret"]))
     return after if not request.succeeded or request.reply["version"] == after.version else None
 

@@ -1,7 +1,7 @@
 """Upserts: writes of a named secret, whether it exists or not."""
 
 from collections.abc import Callable
-from itertools import islice
+from itertools import chain, islice
 from typing import TypeVar
 
 from vault.common.errors import NameTakenError, SecretNotFoundError, VersionConflictError
@@ -74,7 +74,8 @@ def _either(
     update: Callable[[], _T], create: Callable[[], _T], update_action: Action, attempt: Attempt
 ) -> _T:
     taken, details = NameTakenError(), attempt.details
-    for _ in islice(attempts(), _MAX_ATTEMPTS):
+    # The last one at any time: an attempt can wait for a new primary.
+    for _ in chain(islice(attempts(), _MAX_ATTEMPTS - 1), [None]):
         # Without what an earlier attempt has recorded.
         attempt.details = {**details}
         if Scope.SECRET_UPDATE in attempt.principal.scopes:
