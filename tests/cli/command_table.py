@@ -22,6 +22,11 @@ ENTRIES = {
     "audit tail": of_mongodb("--no-follow"),
     "audit verify": of_mongodb(),
     "auth disable": of_mongodb("--yes"),
+    "broker": Entry(Needs.SERVING),
+    "broker env": Entry(
+        Needs.NOTHING, ("--session-token-file", "token", "--ca", "file", "--bundle", "bundle.pem")
+    ),
+    "broker run": Entry(Needs.SERVING, ("--session-token-file", "token", "--", "true")),
     "completion": Entry(Needs.NOTHING, ("bash",)),
     "compose down": Entry(Needs.NOTHING, ("db",)),
     "compose metadata": Entry(Needs.NOTHING),

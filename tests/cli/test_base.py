@@ -21,6 +21,7 @@ pytestmark = pytest.mark.process
 #: The commands that need no package of the service; of the others, none works.
 FOR_PEOPLE = {
     *(
+        "broker",
         "completion",
         "compose",
         "credentials",

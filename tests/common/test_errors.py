@@ -40,7 +40,10 @@ CODES = {
     415: "unsupported_media_type",
     417: "expectation_failed",
     421: "host_refused",
-    422: "idempotency_mismatch invalid_cursor too_many_matches unprocessable_entity weak_idempotency_key",
+    422: (
+        "idempotency_mismatch invalid_cursor too_many_matches unprocessable_entity use_rules_refused "
+        "weak_idempotency_key"
+    ),
     429: "rate_limited",
     431: "request_header_fields_too_large",
     500: "decryption defect",

@@ -35,6 +35,7 @@ NOT_RUN = {
     "./scripts/dev.sh   # until Ctrl-C": "docs/test_first_minutes.py runs it, and the commands below it",
     "# Asks for the token.": "needs a terminal: cli/test_login.py",
     "# Asks for the value.": "the same: cli/test_secret_values.py, docs/test_first_minutes.py",
+    "# With an API of your own.": "needs one: clients/broker/test_programs.py",
     "# With your own database.": "needs one: tests/features/rotation has several",
     "# With your own providers.": "needs an HSM and OpenBao: tests/features/custody",
     "# With your own witnesses.": "needs an authority: features/proofs/commands has one",

@@ -175,6 +175,8 @@ def test_describe_returns_everything_except_the_value(anyone: Caller, stored: St
     )
     anyone.update(secret_id, b"the value")
     described = anyone("describe", name="a/b")
+    # Of a feature.
+    assert described.pop("use_rules", []) == []
     found = document(stored, secret_id)
     times = {name: found[name] for name in ("created_at", "expires_at", "updated_at")}
     written = {

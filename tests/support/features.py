@@ -1,7 +1,8 @@
 """Tables about a feature that general tests read, in the module `tables` of its tests, if it has one.
 
 - commands: `ENTRIES`, `SUCCESSES`; errors without a refusal: `IN_COMMANDS`
-- operations: `OPEN_OPERATIONS`, `FURTHER_SCOPES`, `NAMED_OPERATIONS`, `NEW_NAMES`; bodies: `BODIES`,
+- operations: `OPEN_OPERATIONS`, `FURTHER_SCOPES`, `NAMED_OPERATIONS`, `NEW_NAMES`,
+  `OUTSIDE`; bodies: `BODIES`,
   `QUERIES`, `QUERY_CHANGES`; replies: `RETURNED`, `conflicts`
 - collections: `use`; documents that end with their creator: `create`
 - screens: `SCREENS`, `CONSOLE_ADDRESSES`; `report_sections`

@@ -18,11 +18,11 @@ from vault.core.access.authenticator import Authenticator
 from vault.core.attempt import Attempt
 from vault.core.crypto import Keyring, MasterKey
 from vault.core.documents import Secret
-from vault.core.principal import ANONYMOUS, Principal, Scope
+from vault.core.principal import ALL_RIGHTS, ANONYMOUS, Principal, Scope
 
 UNKNOWN_ID = "550e8400-e29b-41d4-a716-446655440000"
 #: `canary:manage` shows in replies.
-EVERYTHING = frozenset(Scope) - {Scope.AUDIT_READ, Scope.CANARY_MANAGE}
+EVERYTHING = ALL_RIGHTS - {Scope.AUDIT_READ, Scope.CANARY_MANAGE}
 ALICE = Principal(name="alice", scopes=EVERYTHING)
 BOB = Principal(name="bob", scopes=EVERYTHING)
 #: In another namespace.

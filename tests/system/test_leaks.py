@@ -296,7 +296,7 @@ def log_the_body(patch: pytest.MonkeyPatch) -> None:
 
 def log_the_text(patch: pytest.MonkeyPatch) -> None:
     """Write exception messages to the log."""
-    patch.setattr(logs, "_locations", lambda error: [str(error)])
+    patch.setattr(logs, "locations", lambda error: [str(error)])
 
 
 def answer_the_text(patch: pytest.MonkeyPatch) -> None:

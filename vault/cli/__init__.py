@@ -20,6 +20,7 @@ from vault.toolkit.cli.lazy_group import LazyGroup
 _FUNCTIONS = {
     "audit": "vault.service.commands.audit.group:audit",
     "auth": "vault.service.commands.auth:auth",
+    "broker": "vault.clients.broker.commands:broker",
     "completion": "vault.toolkit.cli.completion:completion",
     "compose": "vault.clients.people.compose:compose",
     "config": "vault.service.commands.config:config",
@@ -41,6 +42,7 @@ _FUNCTIONS = {
 _SUMMARIES = {
     "audit": "Inspect, export and verify the audit trail.",
     "auth": "Disable authentication for this database.",
+    "broker": "Attach secrets to requests of programs that never get them.",
     "completion": "Print a script that completes commands in a shell.",
     "compose": "Give services of a Compose file their secrets.",
     "config": "Check the settings of the service.",
@@ -73,8 +75,8 @@ _SYNONYMS = {
     "show": "secret get",
 }
 
-#: The command that becomes the user's program, which keeps its rights and limits. No options precede it.
-_RUN = ["secret", "run"]
+#: The commands of the user's programs, which keep their rights and limits. No options precede them.
+_RUNS = (["secret", "run"], ["broker", "run"])
 
 
 class _CommandLine(LazyGroup):
@@ -123,7 +125,7 @@ def _interrupt(number: int, _frame: FrameType | None) -> None:
 
 def main() -> None:
     """Run the command line; a failure is one line, see `vault.toolkit.cli.exits`."""
-    if sys.argv[1:3] == _RUN:
+    if sys.argv[1:3] in _RUNS:
         hide_memory()
     else:
         harden()

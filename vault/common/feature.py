@@ -152,6 +152,9 @@ class Feature:
     #: The path of a function of `vault.core.parts.Parts`, a secret's name and its namespace: it starts a
     #: rotation of the secret, and returns whether it did. An offboarding asks for it.
     rotate: str = ""
+    #: The path of the module of the fields that it adds to secrets over HTTP. The functions `create`,
+    #: `change` and `reply` there return them by name: for a new secret, new metadata, and a description.
+    secret_fields: str = ""
     #: The path of the class of its service that checks credentials other than tokens: a
     #: `vault.core.access.authenticator.Credentials`.
     credentials: str = ""

@@ -25,6 +25,9 @@ class Action(StrEnum):
 
     CREATE = "create"
     FETCH = "fetch"
+    #: A broker obtained a value, or the list of what it can obtain, for someone who never gets it.
+    USE = "use"
+    USE_LIST = "use_list"
     UPDATE = "update"
     #: Labels or expiry were changed.
     UPDATE_METADATA = "update_metadata"

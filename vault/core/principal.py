@@ -46,6 +46,18 @@ class Scope(StrEnum):
     WEBHOOK_MANAGE = "webhook:manage"
     #: Create, list, run, pause and delete rotation plans.
     ROTATION_MANAGE = "rotation:manage"
+    #: Have a broker use secrets by their use rules. It obtains no value by any call.
+    SECRET_USE = "secret:use"
+    #: Obtain values to use them for those who have `secret:use`.
+    SECRET_BROKER = "secret:broker"
+
+
+#: The scopes of the two sides of a use. Only an operator's command gives a token one of them, and none both:
+#: it would obtain values by its own word. No role has them.
+SIDES_OF_USE = frozenset({Scope.SECRET_USE, Scope.SECRET_BROKER})
+
+#: The scopes of an administrator.
+ALL_RIGHTS = frozenset(Scope) - SIDES_OF_USE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,8 +93,8 @@ class Principal:
 
     @property
     def has_all_rights(self) -> bool:
-        """True if it has every scope, for all secrets of its namespace."""
-        return self.scopes >= set(Scope) and not self.paths
+        """True if it has every scope of an administrator, for all secrets of its namespace."""
+        return self.scopes >= ALL_RIGHTS and not self.paths
 
     @property
     def sees_all_entries(self) -> bool:
@@ -130,7 +142,7 @@ ROLES: dict[str, frozenset[Scope]] = {
     "writer": _WRITER,
     "driver": frozenset({Scope.SECRET_FETCH, Scope.SECRET_DELIVER}),
     "auditor": frozenset({Scope.AUDIT_READ}),
-    "admin": frozenset(Scope),
+    "admin": ALL_RIGHTS,
 }
 
 

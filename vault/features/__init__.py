@@ -13,6 +13,7 @@ rotation
 proofs
 exposure
 links
+broker
 webhooks
 imports
 backup

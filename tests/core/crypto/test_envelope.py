@@ -15,13 +15,15 @@ from tests.core.crypto.reference import Sealed
 from vault.common.errors import DecryptionError
 from vault.core.crypto import Binding, MasterKey
 from vault.core.crypto import envelope as envelopes
+from vault.core.documents.stored_secret import encoded
 
-_FIRST, _SECOND, _CANARIES = (
+_FIRST, _SECOND, _CANARIES, _RULED = (
     json.loads((Path(__file__).parents[2] / "vectors" / name).read_text())
-    for name in ("envelope-1.json", "envelope-2.json", "canary-1.json")
+    for name in ("envelope-1.json", "envelope-2.json", "canary-1.json", "envelope-4.json")
 )
 #: Secrets of format 1 have no name: there, the word is the name of the vector.
-VECTORS = [{**vector, "title": vector["name"], "name": None} for vector in _FIRST] + _SECOND + _CANARIES
+VECTORS = [{**vector, "title": vector["name"], "name": None} for vector in _FIRST]
+VECTORS += _SECOND + _CANARIES + _RULED
 KEY = MasterKey(bytes(range(32)))
 BINDING = Binding(
     secret_id="550e8400-e29b-41d4-a716-446655440000",
@@ -31,6 +33,7 @@ BINDING = Binding(
     max_reads=3,
 )
 NAMED = replace(BINDING, name="billing/db-password")
+RULED = replace(NAMED, use_rules=encoded([{"hosts": ["api.example.com"]}]))
 
 
 def encrypt(plaintext: bytes = b"correct horse", binding: Binding = BINDING) -> bytes:
@@ -53,6 +56,7 @@ def binding_of(vector: dict[str, Any]) -> Binding:
         max_reads=vector["max_reads"],
         name=vector["name"],
         is_canary=vector.get("is_canary", False),
+        use_rules=encoded(vector.get("use_rules")),
     )
 
 
@@ -125,12 +129,13 @@ def test_every_truncation_is_refused() -> None:
         {"name": "billing/db-passwore"},
         {"name": ""},
         {"is_canary": True},
+        {"use_rules": encoded([{"hosts": ["evil.example.com"]}])},
     ],
     ids=lambda change: next(iter(change)),
 )
-@pytest.mark.parametrize("binding", [BINDING, NAMED], ids=["unnamed", "named"])
+@pytest.mark.parametrize("binding", [BINDING, NAMED, RULED], ids=["unnamed", "named", "ruled"])
 def test_a_changed_binding_is_refused(binding: Binding, change: dict[str, Any]) -> None:
-    """A ciphertext does not decrypt for another secret, version, namespace, limit or name, or canary."""
+    """A ciphertext does not decrypt for another secret, version, namespace, limit, name, canary or rule."""
     envelope = encrypt(binding=binding)
     with pytest.raises(DecryptionError):
         decrypt(envelope, replace(binding, **change))
@@ -149,6 +154,17 @@ def test_one_format_never_reads_as_the_other(binding: Binding) -> None:
         if altered != envelope:
             with pytest.raises(DecryptionError):
                 decrypt(altered, binding)
+
+
+@pytest.mark.promise(1)
+def test_use_rules_can_be_neither_added_nor_removed() -> None:
+    """A ciphertext with use rules never reads as one without them, whatever its format byte is."""
+    for binding, other in ((NAMED, RULED), (RULED, NAMED)):
+        envelope = encrypt(binding=binding)
+        assert envelope[0] == (4 if binding is RULED else 2)
+        for format_byte in (1, 2, 3, 4):
+            with pytest.raises(DecryptionError):
+                decrypt(bytes([format_byte]) + envelope[1:], other)
 
 
 def test_another_key_is_refused() -> None:
@@ -176,6 +192,7 @@ bindings = st.builds(
     max_reads=st.none() | st.integers(0, 2**63 - 1),
     name=st.none() | st.text(st.characters(codec="utf-8"), max_size=40),
     is_canary=st.booleans(),
+    use_rules=st.just(b"") | st.binary(min_size=1, max_size=40),
 )
 
 
@@ -192,7 +209,10 @@ def test_associated_data_matches_the_description(binding: Binding, header: bytes
     expiry = "" if binding.expires_at is None else (binding.expires_at - epoch) // timedelta(milliseconds=1)
     described = [header, binding.secret_id, binding.version, binding.namespace, expiry]
     described.append("" if binding.max_reads is None else binding.max_reads)
-    described += [] if binding.name is None else [binding.name]
+    if binding.use_rules:
+        described += [binding.name or "", binding.use_rules]
+    elif binding.name is not None:
+        described.append(binding.name)
     described += ["canary"] if binding.is_canary else []
     assert parts == [
         part

@@ -78,6 +78,7 @@ def test_a_new_secret_is_stored_as_its_schema_says(
         "expires_at": now,
         "max_reads": 4,
         "name": "a/b",
+        "use_rules": [{"hosts": ["api.example.com"]}],
         **described.stored,
         "pending": True,
         "purge_at": now + timedelta(days=1),

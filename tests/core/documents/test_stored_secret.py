@@ -38,6 +38,7 @@ def test_a_field_of_any_type_is_decoded(document: dict[str, Any], keyring: Keyri
         except (DecryptionError, KeyMissingError):
             assert field in (
                 *("_id", "namespace", "version", "envelope", "key_id", "expires_at", "max_reads", "name"),
+                "use_rules",
             )
 
 

@@ -179,6 +179,8 @@ GIVEN: dict[Scope, dict[str, list[str]]] = {
     Scope.TOKEN_MANAGE: {"auth/token/create": ["update"]},
     Scope.WEBHOOK_MANAGE: {},
     Scope.ROTATION_MANAGE: {},
+    Scope.SECRET_USE: {},
+    Scope.SECRET_BROKER: {},
 }
 
 

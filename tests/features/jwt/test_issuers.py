@@ -18,7 +18,7 @@ from vault.common.errors import AuditUnavailableError, GrantRefusedError, LimitR
 from vault.common.paths import Paths
 from vault.core.access.tokens.tokens import Grant
 from vault.core.attempt import Action, Attempt
-from vault.core.principal import Principal, Scope
+from vault.core.principal import ALL_RIGHTS, Principal, Scope
 from vault.features.jwt import issuers as module
 from vault.features.jwt.documents import Issuer, Role
 from vault.features.jwt.errors import IssuerInUseError, IssuerNotFoundError, IssuerTakenError
@@ -163,7 +163,7 @@ def test_a_cascade_still_finds_the_issuers_of_long_expired_tokens(app: Flask, st
         return Attempt(action=action, principal=Principal(name=creator, scopes=frozenset(Scope)))
 
     for name, creator in (("helper", "boss"), ("deputy", "helper"), ("idle", "boss")):
-        grant = Grant(name=name, scopes=frozenset(Scope), lifetime=timedelta(days=1))
+        grant = Grant(name=name, scopes=ALL_RIGHTS, lifetime=timedelta(days=1))
         services(app).tokens.create(grant, attempt=by(creator, Action.TOKEN_CREATE))
         age_token(app, name, days=32)
     new = NewIssuer(name="evil", issuer="https://evil.example", audience="x", public_key=public_pem())

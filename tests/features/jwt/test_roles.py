@@ -24,7 +24,7 @@ from vault.common.errors import (
 )
 from vault.common.paths import Paths
 from vault.core.attempt import Action, Attempt
-from vault.core.principal import OPERATOR, Principal, Scope
+from vault.core.principal import ALL_RIGHTS, OPERATOR, Principal, Scope
 from vault.core.trail.reader import Filter, page
 from vault.features.jwt import roles as module
 from vault.features.jwt.errors import (
@@ -133,9 +133,17 @@ def test_callers_cannot_grant_more_than_they_hold(app: Flask, stored: Stored) ->
 
 def test_operators_create_any_role(app: Flask) -> None:
     """The command on the machine has no limits."""
-    create(app, OPERATOR, namespace="team-z", scopes=frozenset(Scope))
+    create(app, OPERATOR, namespace="team-z", scopes=ALL_RIGHTS)
     [role] = infos(app)
     assert (role.namespace, role.paths, role.expires_at) == ("team-z", (), None)
+
+
+@pytest.mark.parametrize("scope", [Scope.SECRET_USE, Scope.SECRET_BROKER])
+def test_no_role_has_a_side_of_a_use(app: Flask, stored: Stored, scope: Scope) -> None:
+    """Not even an operator gives a role one of the scopes of the two sides of a use."""
+    with pytest.raises(GrantRefusedError, match=f"No role has the scope {scope}"):
+        create(app, OPERATOR, scopes=frozenset({scope}))
+    assert stored.roles.count_documents({}) == 0
 
 
 @pytest.mark.promise("jwts")

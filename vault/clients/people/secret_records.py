@@ -136,6 +136,10 @@ def _attribute(found: dict[str, Any], name: str) -> str:
     return value if isinstance(value, str) else " ".join(f"{key}={value[key]}" for key in sorted(value))
 
 
+def _hosts(rules: list[dict[str, Any]]) -> str:
+    return " ".join(sorted({host for rule in rules for host in rule.get("hosts", ())}))
+
+
 def _facts(found: dict[str, Any]) -> dict[str, Any]:
     versions = {
         f"version {cell(one['version'])}": moment_cell(one["created_at"])
@@ -151,5 +155,6 @@ def _facts(found: dict[str, Any]) -> dict[str, Any]:
         "reads left": found["reads_left"] if found["max_reads"] else "no limit",
         "last fetched": moment_cell(found["last_fetched_at"]),
         **({"canary": "each read is an alarm"} if found.get("canary") else {}),
+        **({"used at": _hosts(found["use_rules"])} if found.get("use_rules") else {}),
         **versions,
     }

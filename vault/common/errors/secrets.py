@@ -131,6 +131,15 @@ class ExpectedVersionRequiredError(RefusedInputError):
     )
 
 
+class UseRulesRefusedError(RefusedInputError):
+    """Only secrets with a name, and with values of at least 8 bytes, can have use rules.
+
+    A shorter value could not be removed from what a broker returns. Store a longer one, or remove the rules.
+    """
+
+    refusal = Refusal(422)
+
+
 class SecretNotDeletedError(RefusedInputError):
     """Only deleted secrets can be purged as a whole.
 

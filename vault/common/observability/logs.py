@@ -33,7 +33,7 @@ class JsonFormatter(logging.Formatter):
         """Return *record* as one line of JSON."""
         more = {name: value for name, value in vars(record).items() if name not in _STANDARD_ATTRIBUTES}
         if record.exc_info and record.exc_info[1] is not None:
-            more["exception"] = _locations(record.exc_info[1])
+            more["exception"] = locations(record.exc_info[1])
         return _line(record.created, record.levelno, record.name, record.getMessage(), more)
 
 
@@ -78,13 +78,14 @@ def _origin(level: int, logger: str, pid: int) -> str:
     return _ENCODER.encode({"level": name, "logger": logger, "pid": pid})[1:-1]
 
 
-def _locations(error: BaseException) -> list[str]:
+def locations(error: BaseException) -> list[str]:
+    """Return the type of *error*, and its places in the code, without its text."""
     frames = traceback.extract_tb(error.__traceback__)
     # Errors of `vault.common.errors` have their own names. This package must not import that module.
     name = getattr(error, "shown_name", lambda: type(error).__name__)()
     own = [name, *(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames)]
     cause = error.__cause__ or error.__context__
-    return own if cause is None else [*own, "caused by", *_locations(cause)]
+    return own if cause is None else [*own, "caused by", *locations(cause)]
 
 
 def configuration(level: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from vault.core.crypto.token_key import TokenKey
 from vault.core.documents.guard import storage_errors
 from vault.core.documents.sealed import SealedDocument
 from vault.core.documents.token import Token
-from vault.core.principal import OPERATOR, scopes_named
+from vault.core.principal import OPERATOR, SIDES_OF_USE, scopes_named
 
 #: The most tokens that a revocation names as staying.
 MAX_NAMED = 1_000
@@ -95,7 +95,8 @@ def require_rights(held: Rights, kind: str, attempt: Attempt) -> None:
     networks = [ip_network(text) for text in held.networks]
     is_within = bool(networks) and all(cover(principal.networks, other) for other in networks)
     more = {
-        "scopes": scopes_named(held.scopes) - principal.scopes,
+        # No administrator has those of a use: anyone who may revoke a token may revoke these.
+        "scopes": scopes_named(held.scopes) - SIDES_OF_USE - principal.scopes,
         "networks": principal.networks and not is_within,
         "paths": not principal.paths.cover(Paths.of(held.paths or ())),
         "all namespaces": sees_all(held) and not (principal.paths or principal.sees_all_entries),

@@ -9,6 +9,7 @@ from vault.core.crypto.encoding import joined
 
 _UNNAMED = b"\x01"
 _NAMED = b"\x02"
+_RULED = b"\x04"
 #: Made once: the time of a write must not show it.
 _CANARY = joined(b"canary")
 
@@ -55,10 +56,14 @@ class Binding:
     name: str | None = None
     #: Whether a read of the secret is an alarm. Only the associated data has it, so MongoDB does not show it.
     is_canary: bool = False
+    #: The object `{"use_rules": […]}` as `vault.core.crypto.encoding.canonical` has it; empty without rules.
+    use_rules: bytes = b""
 
     @property
     def format(self) -> bytes:
-        """The envelope's format byte: 1 without a name, 2 with one."""
+        """The envelope's format byte: 4 with use rules; otherwise 1 without a name, and 2 with one."""
+        if self.use_rules:
+            return _RULED
         return _UNNAMED if self.name is None else _NAMED
 
     @property
@@ -70,10 +75,13 @@ class Binding:
         """Return the bytes to authenticate. Each part follows its length, so the bytes are unambiguous.
 
         The parts in order: format byte and key ID; secret ID; version; namespace; expiry in milliseconds
-        since 1970 (empty if unset); read limit (empty if unset); name (omitted if unset); `canary` (omitted
-        unless it is one). Texts are UTF-8, numbers 8 bytes and lengths 4 bytes, both big-endian.
+        since 1970 (empty if unset); read limit (empty if unset); name (omitted if unset, but with use rules
+        empty); use rules (omitted if unset); `canary` (omitted unless it is one). Texts are UTF-8, numbers 8
+        bytes and lengths 4 bytes, both big-endian.
         """
-        name = [] if self.name is None else [self.name.encode()]
+        named = [] if self.name is None else [self.name.encode()]
+        if self.use_rules:
+            named = [*(named or [b""]), self.use_rules]
         data = joined(
             format_and_key_id,
             self.secret_id.encode(),
@@ -81,7 +89,7 @@ class Binding:
             self.namespace.encode(),
             b"" if self.expires_at is None else _integer(since_1970(self.expires_at)),
             b"" if self.max_reads is None else _integer(self.max_reads),
-            *name,
+            *named,
         )
         return data + _CANARY if self.is_canary else data
 

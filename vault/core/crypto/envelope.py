@@ -1,9 +1,10 @@
 """One encrypted value: format byte ‖ key ID (8) ‖ nonce (12) ‖ AES-256-GCM ciphertext and tag (16).
 
-Format 1 is for secrets without a name, format 2 for secrets with a name, which is part of the binding, and
-format 3 for the token key. Stored envelopes are permanent: every format stays readable, and a change of any
-part requires a new format byte. `tests/vectors/` pins the formats. Canaries have no format of their own, as
-that would show them: readers try both bindings.
+Format 1 is for secrets without a name, format 2 for secrets with a name, which is part of the binding,
+format 3 for the token key, and format 4 for secrets with use rules, which are part of it, too. Stored
+envelopes are permanent: every format stays readable, and a change of any part requires a new format byte.
+`tests/vectors/` pins the formats. Canaries have no format of their own, as that would show them: readers try
+both bindings.
 """
 
 import os

@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 Index = Sequence[tuple[str, int]]
 
 _PURGE_INDEX = IndexModel("purge_at", expireAfterSeconds=0, sparse=True)
+#: Finds the secrets that may be used at a host.
+_USE_INDEX = [("namespace", 1), ("use_rules.hosts", 1), ("name", 1)]
 #: Of documents with a unique name, such as tokens.
 NAMED = [IndexModel("name", unique=True), _PURGE_INDEX]
 #: For lists of tokens in the order of names, without the names of removed tokens.
@@ -173,6 +175,7 @@ def _index_secrets() -> None:
         IndexModel(_OLDER_KEY_INDEX, partialFilterExpression={"older.key_id": {"$exists": True}}),
         IndexModel(_NAME_INDEX, unique=True, partialFilterExpression={"name": {"$exists": True}}),
         IndexModel(_LIST_INDEX, name="deleted", partialFilterExpression=is_deleted),
+        IndexModel(_USE_INDEX, partialFilterExpression={"use_rules": {"$exists": True}}),
         *(
             IndexModel(
                 [("namespace", 1), (one.name, 1), ("name", 1), ("_id", 1)],

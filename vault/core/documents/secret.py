@@ -25,7 +25,7 @@ from vault.common.attributes import ATTRIBUTES, Description, Form
 from vault.core.crypto import Keyring
 from vault.core.documents.base import BaseDocument
 from vault.core.documents.guard import best_effort_cleanup
-from vault.core.documents.stored_secret import BoundFields, StoredSecret
+from vault.core.documents.stored_secret import BoundFields, StoredSecret, UseRules
 from vault.core.principal import DEFAULT_NAMESPACE
 
 _DUPLICATE_KEY = 11_000
@@ -89,6 +89,7 @@ class UnstoredSecret(_Encryptable):
     expires_at: datetime | None = None
     max_reads: int | None = None
     name: str | None = None
+    use_rules: UseRules | None = None
     description: Description = field(default_factory=Description)
     pending: bool | None = None
     purge_at: datetime | None = None
@@ -202,6 +203,7 @@ class Secret(_Encryptable, BaseDocument):
     #: The wrong passphrases for a shared value.
     tries = IntField()
     name = StringField()
+    use_rules = ListField(DictField(), default=None)
     #: As `Description.stored` returns them.
     locals().update({one.name: _FIELDS[one.form]() for one in ATTRIBUTES})
     #: The time of deletion, if the secret can still be restored.

@@ -10,6 +10,7 @@ from typing import Any
 from vault.common.attributes import ATTRIBUTES, Description, Form
 from vault.common.errors import DecryptionError
 from vault.core.crypto import Binding, Keyring
+from vault.core.crypto.encoding import canonical
 from vault.core.documents.base import decrypt, is_text, text, texts
 from vault.core.documents.write_rules import WriteRules
 from vault.core.principal import DEFAULT_NAMESPACE
@@ -18,13 +19,17 @@ from vault.core.principal import DEFAULT_NAMESPACE
 _MAX_CHANGES = 2**53
 
 #: Optional fields that the ciphertext is bound to.
-BOUND_FIELDS = ("expires_at", "max_reads", "name")
+BOUND_FIELDS = ("expires_at", "max_reads", "name", "use_rules")
 
 #: The fields of which every change of a secret changes one. Expressions cover reads and rewraps in between.
 _CHANGED_FIELDS = ("version", "metadata_version", "expires_at", "deleted_at", "states", "purged", "pending")
 
 #: Optional fields that can hide a secret from readers. The ciphertext is not bound to them.
 STATE_FIELDS = ("reads", "deleted_at")
+
+
+#: Use rules: an object each.
+UseRules = Sequence[Mapping[str, Any]]
 
 
 class BoundFields:
@@ -35,6 +40,9 @@ class BoundFields:
     expires_at: datetime | None
     max_reads: int | None
     name: str | None
+    #: Where a value may be used by those who never get it, as the feature of use rules stores it. A value of
+    #: another form, which an attacker may have stored, does not decrypt.
+    use_rules: UseRules | None
     #: Whether a read of the secret is an alarm. No stored field shows it.
     is_canary: bool
 
@@ -51,7 +59,20 @@ class BoundFields:
             max_reads=self.max_reads,
             name=self.name,
             is_canary=is_canary,
+            use_rules=encoded(self.use_rules),
         )
+
+
+def encoded(use_rules: UseRules | None) -> bytes:
+    """Return *use_rules* as a binding has them.
+
+    Raises:
+        DecryptionError: Someone stored a value that JSON cannot represent.
+    """
+    try:
+        return canonical({"use_rules": use_rules}) if use_rules else b""
+    except (TypeError, ValueError):
+        raise DecryptionError from None
 
 
 @dataclass(slots=True, repr=False)
@@ -130,6 +151,7 @@ class StoredSecret(BoundFields):
         self.expires_at = _time(document.get("expires_at"))
         self.max_reads = _integer(document.get("max_reads"))
         self.name = _text(document.get("name"))
+        self.use_rules = _rules(document.get("use_rules"))
         self.reads = _integer(document.get("reads"))
         self.deleted_at = _time(document.get("deleted_at"))
         self._is_well_formed = bool(self.id and self.namespace) and self._is_decoded(BOUND_FIELDS)
@@ -292,6 +314,13 @@ class StoredSecret(BoundFields):
             raise DecryptionError
         first = bool(randbits(1))
         return [self._bound(stored.version, is_canary=flag) for flag in (first, not first)]
+
+
+def _rules(value: object) -> UseRules | None:
+    # None for an empty list: the service stores none.
+    if isinstance(value, list) and value and all(isinstance(one, dict) for one in value):
+        return value
+    return None
 
 
 def _pairs(value: object) -> dict[str, str]:

@@ -22,6 +22,7 @@ from vault.core.attempt import Attempt
 from vault.core.crypto import Keyring
 from vault.core.documents.expressions import PURGE_AT_EXPIRY, purge_at
 from vault.core.documents.stored_secret import StoredSecret, VersionInfo
+from vault.core.secrets import use_rules
 from vault.core.secrets.lease import Changes, Seen
 from vault.core.secrets.requests import Reference, Written
 from vault.core.secrets.retention import Retention
@@ -66,6 +67,7 @@ class SecretWriter:
             SecretTooLargeError: It is longer than the limit in bytes.
             VersionConflictError: The newest version is not *expected_version*.
             ExpectedVersionRequiredError: The secret requires an *expected_version*.
+            UseRulesRefusedError: It is too short for a secret with use rules.
             DecryptionError: The stored secret does not verify.
         """
         # Refused on record, before anything is read.
@@ -96,6 +98,7 @@ class SecretWriter:
             _require_version(secret, expected_version)
             plaintext = patched(Current(current, secret.info(secret.version), secret.description))
             require_size(plaintext, self._max_bytes)
+            use_rules.require_usable(secret.use_rules, secret.name, plaintext)
             new = VersionInfo(
                 version=secret.version + 1, created_at=now, deleted_at=_deletion_time(secret, now)
             )

@@ -18,6 +18,7 @@ from vault.common.errors import (
     SecretNotFoundError,
     SecretTooLargeError,
     TooLargeForBatchError,
+    UseRulesRefusedError,
     VaultError,
 )
 from vault.core.attempt import Attempt
@@ -37,6 +38,7 @@ _OWN_ERRORS = (
     SecretNotFoundError,
     SecretTooLargeError,
     TooLargeForBatchError,
+    UseRulesRefusedError,
 )
 
 #: Precedes the kind of an error in a stored outcome.

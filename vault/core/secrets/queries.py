@@ -87,6 +87,7 @@ class SecretQueries:
             "created_at": secret.created_at,
             "expires_at": secret.expires_at,
             "max_reads": secret.max_reads,
+            "use_rules": secret.use_rules or [],
             "reads_left": secret.reads_left,
             **({"canary": secret.is_canary} if _may_see_canaries(attempt) else {}),
         }

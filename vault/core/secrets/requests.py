@@ -15,9 +15,9 @@ from vault.core.attempt import Attempt
 from vault.core.documents import Secret
 from vault.core.documents.guard import storage_errors
 from vault.core.documents.secret import UnstoredSecret
-from vault.core.documents.stored_secret import StoredSecret, VersionInfo
+from vault.core.documents.stored_secret import StoredSecret, UseRules, VersionInfo
 from vault.core.documents.write_rules import WriteRules
-from vault.core.secrets import reach
+from vault.core.secrets import reach, use_rules
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +35,8 @@ class NewSecret:
     rules: WriteRules = field(default_factory=WriteRules)
     #: Whether a read of the secret is an alarm.
     canary: bool = False
+    #: Where its value may be used, as the feature of use rules stores it.
+    use_rules: UseRules | None = None
 
     def document(self, namespace: str, secret_id: str) -> UnstoredSecret:
         """Return this secret, with this new ID, in *namespace*."""
@@ -49,6 +51,7 @@ class NewSecret:
             purge_at=expires_at,
             max_reads=self.max_reads,
             name=self.name,
+            use_rules=self.use_rules or None,
             description=self.description,
             # Without a value, the first version is yet to come, and there is only metadata.
             version=1 if self.plaintext else 0,
@@ -66,8 +69,9 @@ class NewSecret:
         values |= {"labels": {}, **values.pop("description")["values"]}
         # No request with an idempotency key has rules. Records of earlier versions have none.
         del values["rules"]
-        if not self.canary:
-            del values["canary"]
+        for name in ("canary", "use_rules"):
+            if not values[name]:
+                del values[name]
         return json.dumps(values, sort_keys=True).encode()
 
 
@@ -95,9 +99,12 @@ def derive_ids(base_id: str, count: int) -> list[str]:
 
 
 def limit_details(secret: UnstoredSecret) -> dict[str, Any]:
-    """Return the details for a new secret's audit entry: its expiry and its read limit, if set."""
-    expires_at = secret.expires_at and moment(secret.expires_at)
-    found = {"expires_at": expires_at, "max_reads": secret.max_reads}
+    """Return the details for a new secret's audit entry: its expiry, read limit and use rules, if set."""
+    found = {
+        "expires_at": secret.expires_at and moment(secret.expires_at),
+        "max_reads": secret.max_reads,
+        "use_hosts": use_rules.hosts(secret.use_rules) or None,
+    }
     return {name: value for name, value in found.items() if value is not None}
 
 

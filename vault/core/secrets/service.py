@@ -21,7 +21,7 @@ from vault.core.documents.secret import UnstoredSecret
 from vault.core.documents.stored_secret import StoredSecret, VersionInfo
 from vault.core.keys.guard import KeyringGuard
 from vault.core.principal import Scope
-from vault.core.secrets import reach, read_limits
+from vault.core.secrets import reach, read_limits, use_rules
 from vault.core.secrets.idempotency import IdempotentCreate
 from vault.core.secrets.items import CreateRequest, Creation, Fetch, Item, Reserve, need_not_reserve
 from vault.core.secrets.read_limits import HeldRead
@@ -63,7 +63,9 @@ class SecretService:
         Raises:
             CredentialRequiredError: It has a name or is a canary, and the caller has no credential.
             OutsidePathsError: Its name is outside the principal's paths, or it has none.
-            ScopeMissingError: It is a canary, and the principal may not create those.
+            ScopeMissingError: It is a canary, and the principal may not create those; or it has use rules,
+                and the principal may not fetch.
+            UseRulesRefusedError: It cannot have use rules.
             SecretTooLargeError: It is longer than the limit in bytes.
             NameTakenError: Another secret of the namespace has the name.
             WeakIdempotencyKeyError: The idempotency key of an anonymous caller is too short.
@@ -107,6 +109,11 @@ class SecretService:
         reach.require_within(item.new_secret.name, item.attempt)
         if item.new_secret.canary:
             item.attempt.require(Scope.CANARY_MANAGE)
+        if item.new_secret.use_rules:
+            use_rules.require_right(item.attempt)
+            use_rules.require_usable(
+                item.new_secret.use_rules, item.new_secret.name, item.new_secret.plaintext
+            )
         require_size(item.new_secret.plaintext, self._max_bytes)
 
     def _create(

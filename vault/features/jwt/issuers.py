@@ -15,7 +15,7 @@ from vault.core.access.token_keys import TokenKeys
 from vault.core.attempt import Attempt
 from vault.core.crypto.token_key import TokenKey
 from vault.core.documents.guard import storage_errors
-from vault.core.principal import DEFAULT_NAMESPACE, Principal, Scope
+from vault.core.principal import ALL_RIGHTS, DEFAULT_NAMESPACE, Principal
 from vault.features.jwt.directory import MAX_ISSUERS, SETTINGS_ISSUER, settings_issuer_id, shown_name
 from vault.features.jwt.documents import Issuer, Role
 from vault.features.jwt.errors import IssuerInUseError, IssuerNotFoundError, IssuerTakenError
@@ -179,7 +179,7 @@ def require_unlimited(principal: Principal) -> None:
     An issuer vouches for the JWTs of roles in every namespace.
     """
     limits = {
-        "scopes": frozenset(Scope) - principal.scopes,
+        "scopes": ALL_RIGHTS - principal.scopes,
         "namespace": principal.namespace != DEFAULT_NAMESPACE,
         "paths": principal.paths,
         "networks": principal.networks,

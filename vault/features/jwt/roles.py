@@ -20,7 +20,7 @@ from vault.core.access.token_keys import TokenKeys
 from vault.core.attempt import Attempt
 from vault.core.crypto.token_key import TokenKey
 from vault.core.documents.guard import storage_errors
-from vault.core.principal import DEFAULT_NAMESPACE, OPERATOR, Principal, Scope, plain_name
+from vault.core.principal import DEFAULT_NAMESPACE, OPERATOR, SIDES_OF_USE, Principal, Scope, plain_name
 from vault.features.jwt.claims import WILDCARD, Condition, conditions
 from vault.features.jwt.directory import MAX_ROLES, SETTINGS_ISSUER, shown_name
 from vault.features.jwt.documents import Issuer, Role
@@ -224,6 +224,8 @@ class Roles:
 
 
 def _require_held(new: NewRole, namespace: str, creator: Principal) -> None:
+    if found := new.scopes & SIDES_OF_USE:
+        raise GrantRefusedError(f"No role has the scope {min(found)}.")
     if creator is OPERATOR:
         return
     more = {

@@ -13,6 +13,7 @@ from vault.toolkit.document.fields import (
     Base64,
     Reply,
     attribute_replies,
+    feature_fields,
     integer_field,
     next_cursor_field,
     objects_field,
@@ -200,6 +201,7 @@ class SecretDescription(SecretSummary):
         "The time of the last fetch in the newest 1,000 audit entries about the secret; null for none.",
         _FETCHED,
     )
+    locals().update(feature_fields("reply"))
     recovery_days = _number("Days in which a delete can be undone; 0 if it is permanent.", 7)
 
 

@@ -28,6 +28,7 @@ from vault.toolkit.document.fields import (
     Item,
     attribute_fields,
     cursor_field,
+    feature_fields,
     flag_field,
     flawless,
     id_field,
@@ -93,7 +94,7 @@ class NewSecretSchema(Body):
         "UTF-8, of visible characters except `*`, in the Unicode normal form NFC. Its parts are not empty, "
         "`.` or `..`, and have no space at an end. Using a name requires a credential."
     )
-    locals().update(attribute_fields("create"))
+    locals().update(attribute_fields("create"), **feature_fields("create"))
     canary = flag_field(
         "If true, each read of the secret is an alarm, and readers cannot tell it from others. This requires "
         f"the scope `{Scope.CANARY_MANAGE}`."
@@ -236,7 +237,7 @@ class NewMetadata(SecretReference):
         ]
     }
 
-    locals().update(attribute_fields("change"))
+    locals().update(attribute_fields("change"), **feature_fields("change"))
     ttl_seconds = number_field(
         "Seconds from now until the secret expires. If omitted, the expiry does not change.",
         2_592_000,

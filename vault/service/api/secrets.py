@@ -171,7 +171,7 @@ def fetch_secrets(body: dict[str, Any]) -> dict[str, Any]:
 @blueprint.operation(
     Action.UPDATE,
     scope=Scope.SECRET_UPDATE,
-    refusals=("InvalidSecret", "SecretNotFound", "VersionConflict", "SecretTooLarge", "InvalidSecretId"),
+    refusals=("InvalidSecret", "SecretNotFound", "VersionConflict", "SecretTooLarge", "InvalidChange"),
 )
 @blueprint.arguments(secret_requests.NewVersion, examples=_references(**_VALUE, expected_version=1))
 @blueprint.response(200, secret_replies.UpdatedSecret, description="The new version is stored durably.")
@@ -193,7 +193,7 @@ def update_secret(body: dict[str, Any]) -> dict[str, Any]:
 
 @blueprint.post("/update-metadata")
 @blueprint.operation(
-    Action.UPDATE_METADATA, scope=Scope.SECRET_UPDATE, refusals=("SecretNotFound", "InvalidSecretId")
+    Action.UPDATE_METADATA, scope=Scope.SECRET_UPDATE, refusals=("SecretNotFound", "InvalidChange")
 )
 @blueprint.arguments(secret_requests.NewMetadata, examples=_references(labels=_LABELS, ttl_seconds=2_592_000))
 @blueprint.response(
@@ -213,6 +213,8 @@ def update_secret_metadata(body: dict[str, Any]) -> dict[str, str]:
         body["reference"],
         described=(lambda present: present.changed(body)) if is_described else None,
         expiry=Expiry(ttl_seconds=ttl_seconds) if ttl_seconds or body["never_expires"] else None,
+        # Of a feature.
+        rebound=body.get("use_rules"),
         attempt=current_attempt(),
     )
     return {"secret_id": secret.id}

@@ -11,8 +11,8 @@ from vault.common.paths import MAX_NAME_BYTES, MAX_PATHS, Paths, path_flaw
 from vault.core.access.revocations import MAX_NAMED, Revocation, standing_kinds
 from vault.core.access.tokens.info import KINDS, STATES
 from vault.core.access.tokens.pages import CURSOR_PATTERN
-from vault.core.access.tokens.tokens import Grant
-from vault.core.principal import MAX_LIFETIME, ROLES, Scope, scopes_named
+from vault.core.access.tokens.tokens import BOTH_SIDES, Grant
+from vault.core.principal import MAX_LIFETIME, ROLES, SIDES_OF_USE, Scope, scopes_named
 from vault.toolkit.document.fields import (
     PATH_PATTERN,
     TEXT,
@@ -183,6 +183,8 @@ class NewToken(Body):
     def _check_scopes(self, data: dict[str, Any], **_: object) -> None:
         if not data.get("role") and not data.get("scopes"):
             raise ValidationError({"role": ["Either `role` or `scopes` is required."]})
+        if set(data.get("scopes", ())) >= SIDES_OF_USE:
+            raise ValidationError({"scopes": [f"No token has both {BOTH_SIDES}."]})
 
     @post_load
     def _grant(self, data: dict[str, Any], **_: object) -> Grant:

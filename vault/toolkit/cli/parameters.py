@@ -60,6 +60,14 @@ def service_url(text: str) -> str:
         raise click.BadParameter(str(error)) from None
 
 
+def listen_address(text: str) -> tuple[str, int]:
+    """Return the host and the port of an address to listen at."""
+    host, _, port = text.rpartition(":")
+    if not host or not re.fullmatch("[1-9][0-9]{0,4}", port) or int(port) > 65_535:
+        raise click.BadParameter("must be ADDRESS:PORT, such as 127.0.0.1:9465")
+    return host.strip("[]"), int(port)
+
+
 def duration(text: str) -> timedelta:
     """Return a duration: a whole number of seconds, or of the unit that follows it."""
     if not re.fullmatch("[0-9]{1,9}[smhdw]?", text):
@@ -150,7 +158,8 @@ def note_single_names(paths: Iterable[str], output: Output) -> None:
             output.note(f"note: {path} is the name of one secret; all names below it are {path}/")
 
 
-def _network(text: str) -> Network:
+def network_of(text: str) -> Network:
+    """Return a network."""
     try:
         return network(text)
     except ValueError:
@@ -172,7 +181,7 @@ def networks_option(grant: str) -> Callable[[Command], Command]:
         "networks",
         multiple=True,
         metavar="NETWORK",
-        type=_network,
+        type=network_of,
         help=f"A network from which the {grant} is valid, such as 192.0.2.0/24. Can be repeated.  "
         "[default: all]",
     )

@@ -159,7 +159,8 @@ ERROR_DOCS = {
     ),
     "WrongShape": ErrorDoc(invalid("_schema", "Must be an object.")),
     "InvalidNewSecret": ErrorDoc(
-        errors.IdempotencyMismatchError(), "weak_idempotency_key", "unprocessable_entity"
+        errors.IdempotencyMismatchError(),
+        *("weak_idempotency_key", "use_rules_refused", "unprocessable_entity"),
     ),
     "InvalidBatch": ErrorDoc(invalid("secrets.3.secret_id", NOT_AN_ID), "too_many_matches"),
     "InvalidNewBatch": ErrorDoc(
@@ -167,6 +168,7 @@ ERROR_DOCS = {
         *("idempotency_mismatch", "weak_idempotency_key"),
     ),
     "InvalidSecretId": ErrorDoc(invalid("secret_id", NOT_AN_ID)),
+    "InvalidChange": ErrorDoc(invalid("secret_id", NOT_AN_ID), "use_rules_refused"),
     "InvalidQuery": ErrorDoc(
         invalid("limit", "Must be greater than or equal to 1 and less than or equal to 1000."),
         "invalid_cursor",

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from marshmallow import EXCLUDE, INCLUDE, RAISE, Schema, ValidationError, fields, pre_load, validate
 
+from vault.common import feature
 from vault.common.attributes import ATTRIBUTES, Form
 from vault.common.credentials import token_flaw
 from vault.common.errors import InvalidBase64Error
@@ -365,6 +366,12 @@ def attribute_replies() -> dict[str, fields.Field[Any]]:
         else text_field(one.reply, one.example, required=True, allow_none=True)
         for one in ATTRIBUTES
     }
+
+
+def feature_fields(use: str) -> dict[str, fields.Field[Any]]:
+    """Return the fields that features add to secrets, for this *use*: `create`, `change` or `reply`."""
+    modules = feature.resolved(one.secret_fields for one in feature.features() if one.secret_fields)
+    return {name: made for module in modules for name, made in getattr(module, use)().items()}
 
 
 def _one_line_field(*, load_default: Any, **metadata: Any) -> fields.String:

@@ -1,7 +1,6 @@
 """The command `swarm-driver`: Docker Swarm's tasks get their secrets from the service."""
 
 import logging
-import re
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -25,18 +24,12 @@ from vault.clients.delivery.policy import PolicyFile
 from vault.clients.delivery.server import listening, serving_metrics
 from vault.common.errors import ServiceUnavailableError, VaultError
 from vault.common.observability import logs
+from vault.toolkit.cli import parameters
 from vault.toolkit.cli.output import Output, output_options
 
 logger = logging.getLogger(__name__)
 
 _SOCKET = "/run/docker/plugins/secret-manager.sock"
-
-
-def _address(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    if not host or not re.fullmatch("[1-9][0-9]{0,4}", port) or int(port) > 65_535:
-        raise click.BadParameter("must be ADDRESS:PORT, such as 127.0.0.1:9465")
-    return host.strip("[]"), int(port)
 
 
 @click.command("swarm-driver")
@@ -63,7 +56,7 @@ def _address(text: str) -> tuple[str, int]:
 @click.option(
     "--metrics-bind",
     metavar="ADDRESS:PORT",
-    type=_address,
+    type=parameters.listen_address,
     envvar="SECRET_MANAGER_DRIVER_METRICS_BIND",
     help="Serve metrics at /metrics of this address.  [default: none]",
 )

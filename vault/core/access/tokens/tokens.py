@@ -30,9 +30,13 @@ from vault.core.principal import (
     MAX_LIFETIME,
     OPERATOR,
     RESERVED_NAMES,
+    SIDES_OF_USE,
     Principal,
     Scope,
 )
+
+#: The scopes of the two sides of a use, in words.
+BOTH_SIDES = " and ".join(sorted(SIDES_OF_USE, reverse=True))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +105,8 @@ class Tokens:
             **{name: True for name in ("periodic", "orphan", "all_namespaces") if getattr(grant, name)},
         }
         self._require_short(grant)
+        if grant.scopes >= SIDES_OF_USE:
+            raise GrantRefusedError(f"A token has one of the scopes {BOTH_SIDES}, or none.")
         paths = grant.paths or attempt.principal.paths
         limited = is_limited(token.namespace, grant.scopes, paths, all_namespaces=grant.all_namespaces)
         token.own_entries_only = limited or None
@@ -250,7 +256,7 @@ def _require_held(token: Token, grant: Grant, creator: Principal) -> None:
     if creator is OPERATOR:
         return
     more = {
-        "scopes": grant.scopes - creator.scopes,
+        "scopes": grant.scopes - (creator.scopes - SIDES_OF_USE),
         "another namespace": token.namespace != creator.namespace,
         "networks": creator.networks and not all(cover(creator.networks, other) for other in grant.networks),
         "paths": grant.paths and not creator.paths.cover(grant.paths),

@@ -1,0 +1,13 @@
+"""The broker's service: secrets are used by programs and agents that never get their values."""
+
+from vault.common.feature import Command, Feature, Panel
+
+FEATURE = Feature(
+    name="broker",
+    errors="vault.features.broker.errors",
+    secret_fields="vault.features.broker.fields",  # noqa: S106 - a path
+    services="vault.features.broker.wiring:services",
+    blueprints=("vault.features.broker.api:blueprint",),
+    panels=(Panel("secret", "console/use_panel.html", "vault.features.broker.pages:panel_values"),),
+    commands={"secret rules": Command("vault.features.broker.commands:rules")},
+)
