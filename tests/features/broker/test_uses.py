@@ -12,6 +12,7 @@ from tests.support.access import age_token, revoke, services
 from tests.support.lifecycle import b64
 from tests.support.rotation import Stored
 from tests.support.trail import block_trail, restore_trail
+from vault.common import feature
 from vault.core.access.authenticator import Authenticator
 from vault.core.attempt import Attempt
 from vault.core.principal import Scope
@@ -54,6 +55,17 @@ def test_a_use_returns_the_header_and_leaves_an_entry(sides: Sides, stored: Stor
     assert entry["details"] == {"via_broker": "gate", **TARGET, **about}
     assert entry["ip"] == "127.0.0.1"
     assert VALUE not in str(entry)
+
+
+def test_the_use_of_a_canary_is_an_event(sides: Sides, stored: Stored) -> None:
+    """A canary that a broker uses is an alarm, as one that is fetched."""
+    sides.create(canary=True)
+    sides.use()
+    entry = last(stored)
+    assert entry["details"]["canary"] is True
+    [kind] = [one for one in feature.events() if one.name == "canary.used"]
+    assert (kind.action, kind.mark) == (entry["action"], "canary")
+    assert {*kind.required} <= entry["details"].keys()
 
 
 @pytest.mark.promise(3)

@@ -3,19 +3,23 @@
 import json
 import random
 from base64 import b64encode
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from flask import Flask
 
+from tests.features.exposure.uses import record_use
 from tests.support.access import make_token
 from tests.support.dialect import DialectClient
 
 #: A principal, the ID of a secret, and a version.
 Fact = tuple[str, str, int]
+#: A fact, and the host at which a broker used the value.
+UseFact = tuple[str, str, int, str]
 SERVICES = ("shop_api", "shop_web")
+HOSTS = ("api.example.com", "localhost:8443")
 
 #: By default, an address may fail 30 times a minute.
 _MAX_FAILURES = 20
@@ -41,6 +45,8 @@ class Model:
     seed: int
     #: The ways in which each fact became known.
     facts: dict[Fact, list[str]] = field(default_factory=lambda: defaultdict(list))
+    #: The number of uses, whose principals learned nothing.
+    uses: Counter[UseFact] = field(default_factory=Counter)
     #: The current version of each secret, None if it cannot be read.
     current: dict[str, int | None] = field(default_factory=dict)
 
@@ -58,7 +64,14 @@ class Model:
         operations: list[Callable[[str, str], None]] = [
             *(self._fetch, self._fetch_version, self._fetch_batch, self._fetch_prefix, self._deliver),
             *(self._read_kv, self._unwrap, self._rewrap, self._write, self._write_kv, self._patch_kv),
-            *(self._learn_nothing, self._delete, self._delete_version, self._use_up, self._write_first),
+            *(
+                self._use,
+                self._learn_nothing,
+                self._delete,
+                self._delete_version,
+                self._use_up,
+                self._write_first,
+            ),
         ]
         for _ in range(steps):
             name = self._name(self._random.randrange(self.secret_count))
@@ -71,6 +84,10 @@ class Model:
             for fact, how in self.facts.items()
             if stale or self.current[fact[1]] == fact[2]
         }
+
+    def expected_uses(self, *, stale: bool = False) -> dict[UseFact, int]:
+        """Return the number of uses, and of those that `expected` selects."""
+        return {use: count for use, count in self.uses.items() if stale or self.current[use[1]] == use[2]}
 
     def _name(self, number: int) -> str:
         """Return the name of the secret with this number."""
@@ -138,6 +155,13 @@ class Model:
         delivery = {"service": self._random.choice(SERVICES), "task_id": "task"}
         self._post(who, "fetch", name=name, delivery=delivery)
         self._knows(who, secret, "delivery")
+
+    def _use(self, who: str, name: str) -> None:
+        secret, broker = self._secret(who, name), self._random.choice(self.principals)
+        host = self._random.choice(HOSTS)
+        record_use(who, secret.secret_id, name, version=secret.version, host=host, broker=broker)
+        self._knows(broker, secret, "broker")
+        self.uses[who, secret.secret_id, secret.version, host] += 1
 
     def _read_kv(self, who: str, name: str) -> None:
         secret = self._secret(who, name)
@@ -252,4 +276,14 @@ def facts(exposures: Iterator[Any]) -> dict[Fact, tuple[list[str], int, bool]]:
         fact = one.principal, one.secret_id, one.version
         assert fact not in found
         found[fact] = [*one.how], one.count, one.is_current
+    return found
+
+
+def used(uses: Iterator[Any]) -> dict[UseFact, int]:
+    """Return *uses* in the form of `Model.expected_uses`; none is twice."""
+    found: dict[UseFact, int] = {}
+    for one in uses:
+        use = one.principal, one.secret_id, one.version, one.host
+        assert use not in found
+        found[use] = one.count
     return found

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
+from tests.features.exposure.uses import record_use
 from tests.support.lifecycle import ALICE, BOB, Caller, trail
 from tests.support.problems import fields_of
 from tests.support.rotation import Stored
@@ -54,7 +55,19 @@ def test_a_reply_has_everything_about_an_exposure(
         "last_entry": {name: delivered[name] for name in ("stream", "seq", "hash")},
     }
     assert reply.pop("complete_until") < alice["first_at"]
-    assert reply == {"cursor": None, "unknown": list(UNKNOWN)}
+    assert reply == {"uses": [], "cursor": None, "unknown": list(UNKNOWN)}
+
+
+def test_a_reply_has_uses_apart(client: FlaskClient, secret_id: str) -> None:
+    """A reply names who used the value through a broker, where, and how often; the broker knows it."""
+    record_use("agent-7", secret_id, "app/db", host="localhost:8443")
+    reply = ask(client, secret={"secret_id": secret_id})
+    assert [(one["principal"], one["how"]) for one in reply["exposures"]][-1] == ("gate", ["broker"])
+    [use] = reply["uses"]
+    assert (use["principal"], use["host"], use["count"]) == ("agent-7", "localhost:8443", 1)
+    assert use["first_at"] == use["last_at"]
+    reply = ask(client, principal="agent-7")
+    assert (reply["exposures"], reply["uses"]) == ([], [use])
 
 
 def test_each_criterion_selects(client: FlaskClient, secret_id: str) -> None:

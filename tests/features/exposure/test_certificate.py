@@ -14,6 +14,7 @@ from flask import Flask
 
 from tests.features.exposure.exposure_model import SERVICES, Model
 from tests.features.exposure.test_exposure import found as exposures_of
+from tests.features.exposure.test_exposure import uses as uses_of
 from tests.support.access import make_token
 from tests.support.features import requires
 from tests.support.lifecycle import BOB, Caller
@@ -83,6 +84,12 @@ def fetch(secret_id: str, version: int = 1, **details: Any) -> Record:
     return {"action": "fetch", "secret_id": secret_id, "details": {"version": version, **details}}
 
 
+def use(secret_id: str, host: str) -> Record:
+    """Return what the entry of a use through a broker has."""
+    details = {"version": 1, "host": host, "via_broker": "gate"}
+    return {"action": "use", "secret_id": secret_id, "details": details}
+
+
 #: Alice's: two of a current version, one of an earlier one, one of a deleted secret, and one that is wrapped.
 RECORDS = of_principal(
     "alice",
@@ -117,7 +124,9 @@ def test_a_certificate_that_someone_keeps_stays_valid() -> None:
     answer = Answer(made["query"], {head["stream"]: head for head in made["heads"]})
     held = certificate.read(json.dumps(made), keys)
     assert [*verify_records(Verifier(keys, claims=[answer, held]), VECTOR["records"])] == []
-    assert certificate._signed(made["query"], answer, keyring) == made
+    again = certificate._signed(made["query"], answer, keyring)
+    # Releases before brokers listed no uses.
+    assert {**again, "signature": ""} == {**made, "uses": [], "signature": ""}
     assert held.counts == {"proved": 3, "unproved": 0, "past_retention": 0, "stale": 1}
 
 
@@ -143,14 +152,16 @@ def test_certificates_equal_the_answers_without_one(app: Flask, keyring: Keyring
             asked = Question(**question, stale=stale)
             made = certificate.make(asked, keyring, retention_days=0, progress=lambda _: None)
             expected = [asdict(one) for one in exposures_of(**question, stale=stale)]
+            expected_uses = [asdict(one) for one in uses_of(**question, stale=stale)]
             times = ("first_at", "last_at")
-            assert made["exposures"] == [
-                one | {name: moment(one[name]) for name in times} for one in expected
-            ], question
+            for name, rows in (("exposures", expected), ("uses", expected_uses)):
+                assert made[name] == [one | {time: moment(one[time]) for time in times} for one in rows], (
+                    question
+                )
             held = certificate.read(json.dumps(made), signing_keys.trusted(keyring))
             verifier = Verifier.of_database(keyring, heads=held.heads, claims=[held])
             assert [*verify_records(verifier, reader.export(Filter()))] == []
-            assert held.counts["proved"] == len(expected)
+            assert held.counts["proved"] == len(expected) + len(expected_uses)
 
 
 def test_entries_after_the_heads_change_nothing(keyring: Keyring, alice: Caller) -> None:
@@ -281,6 +292,35 @@ def test_what_a_certificate_gets_wrong_is_found() -> None:
         assert found.text == said.format("alice knows version 7 of two…")
         assert found.kind is Gravity.TAMPERING
         assert counts == {"proved": 1, "unproved": 1, "past_retention": 0, "stale": 2}
+
+
+@pytest.mark.promise(3)
+def test_uses_are_certified_apart() -> None:
+    """The broker holds the value, its user only uses it; one use too few, too many or other is tampering."""
+    records = of_principal("agent", use("one", "a.test"), use("one", "b.test"), use("one", "a.test"))
+    query: Mapping[str, Any] = {"principals": None, "current": {"one": 1}}
+    text = certified(records, **query)
+    made = json.loads(text)
+    [held] = made["exposures"]
+    assert (held["principal"], held["how"], held["count"]) == ("gate", ["broker"], 3)
+    assert [(row["principal"], row["host"], row["count"]) for row in made["uses"]] == [
+        ("agent", "a.test", 2),
+        ("agent", "b.test", 1),
+    ]
+    assert findings(text, records)[1]["proved"] == 3
+    recount, unlisted = json.loads(text), json.loads(text)
+    recount["uses"][0]["count"] = 1
+    del unlisted["uses"][1]
+    for changed, about in ((recount, "agent uses, at a.test,"), (unlisted, "agent uses, at b.test,")):
+        [found], counts = findings(_again(changed), records)
+        assert about in found.text
+        assert found.kind is Gravity.TAMPERING
+        assert counts == {"proved": 2, "unproved": 1, "past_retention": 0, "stale": 0}
+    made = json.loads(certified(records, **query | {"principals": ["agent"]}))
+    assert (made["exposures"], len(made["uses"])) == ([], 2)
+    # Past the retention.
+    _, counts = findings(text, records[1:], kept_since=lambda: moment(START + timedelta(seconds=1)))
+    assert counts == {"proved": 1, "unproved": 0, "past_retention": 2, "stale": 0}
 
 
 def _again(made: dict[str, Any]) -> str:

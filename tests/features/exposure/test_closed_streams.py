@@ -39,20 +39,23 @@ def test_a_certificate_covers_closed_streams(stored: Stored, monkeypatch: pytest
     read = Attempt(action=Action.FETCH, ip="192.0.2.1", secret_id="one", details={"version": 1})
     wrapped = replace(read, secret_id="two", details={"wrapped": True, "accessor": "w"})
     trail = begin(FIRST)
-    trail._on_finish([(read, Status.SUCCESS), (wrapped, Status.SUCCESS)])
+    details = {"version": 1, "via_broker": "gate", "host": "a.test"}
+    used = replace(read, action=Action.USE, secret_id="three", details=details)
+    trail._on_finish([(one, Status.SUCCESS) for one in (read, wrapped, used)])
     closed = kill(trail)
     compact(keyring)
     made = certificate.make(
         Question(address="192.0.2.1", stale=True), keyring, retention_days=0, progress=lambda _: None
     )
     assert closed not in {head["stream"] for head in made["heads"]}
-    assert [one["secret_id"] for one in made["exposures"]] == ["one"]
+    assert [one["secret_id"] for one in made["exposures"]] == ["one", "three"]
+    assert [one["secret_id"] for one in made["uses"]] == ["three"]
 
     def check() -> tuple[list[str], dict[str, int]]:
         found = certificate.read(json.dumps(made), signing_keys.trusted(keyring))
         return texts(verified(FIRST, heads=found.heads, claims=[found])), found.counts
 
-    assert check() == ([], {"proved": 1, "unproved": 0, "past_retention": 0, "stale": 0})
+    assert check() == ([], {"proved": 3, "unproved": 0, "past_retention": 0, "stale": 0})
     # What is written and compacted later changes nothing.
     later = begin(FIRST)
     later.record(replace(read, secret_id="three"))
@@ -61,5 +64,5 @@ def test_a_certificate_covers_closed_streams(stored: Stored, monkeypatch: pytest
     assert check()[0] == []
     stored.audit_logs.delete_many({"stream": closed})
     found, counts = check()
-    assert counts["unproved"] == 1
+    assert counts["unproved"] == 3
     assert "is missing with its whole stream: a summary lists it" in found

@@ -11,7 +11,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from tests.features.exposure.exposure_model import SERVICES, Model, facts
+from tests.features.exposure.exposure_model import SERVICES, Model, facts, used
 from tests.support.access import services
 from tests.support.dialect import DialectClient
 from tests.support.features import requires, tables
@@ -23,20 +23,35 @@ from vault.core.documents.guard import storage_errors
 from vault.core.documents.indexes import PRINCIPAL_INDEX
 from vault.core.principal import OPERATOR, Principal, Scope
 from vault.features.exposure import exposure, lookup
-from vault.features.exposure.knowledge import Exposure, Question
+from vault.features.exposure.knowledge import Exposure, Question, Use
 
 
-def found(caller: Principal = OPERATOR, *, limit: int = 1_000, **question: Any) -> Iterator[Exposure]:
-    """Yield the exposures of all pages."""
+def pages(
+    caller: Principal = OPERATOR, *, limit: int = 1_000, **question: Any
+) -> Iterator[exposure.ExposurePage]:
+    """Yield all pages."""
     cursor = None
     while True:
         page = exposure.read(Question(**question), caller, cursor=cursor, limit=limit)
         assert len(page.exposures) <= limit
-        yield from page.exposures
+        assert len({(one.secret_id, one.version, one.principal) for one in page.uses}) <= limit
+        yield page
         cursor = page.cursor
         if cursor is None:
             assert page.progress == 1
             return
+
+
+def found(caller: Principal = OPERATOR, **asked: Any) -> Iterator[Exposure]:
+    """Yield the exposures of all pages."""
+    for page in pages(caller, **asked):
+        yield from page.exposures
+
+
+def uses(caller: Principal = OPERATOR, **asked: Any) -> Iterator[Use]:
+    """Yield the uses of all pages."""
+    for page in pages(caller, **asked):
+        yield from page.uses
 
 
 def rows(caller: Principal = OPERATOR, **question: Any) -> list[tuple[str | None, int, str]]:
@@ -48,14 +63,19 @@ def rows(caller: Principal = OPERATOR, **question: Any) -> list[tuple[str | None
 def require_answers(model: Model) -> None:
     """Assert that all answers equal those of *model*."""
     for stale in (False, True):
-        expected = model.expected(stale=stale)
+        expected, expected_uses = model.expected(stale=stale), model.expected_uses(stale=stale)
         for who in (*model.principals, "anonymous", "powerless", "none"):
             answers = facts(found(principal=who, stale=stale, limit=7))
             assert answers == {fact: how for fact, how in expected.items() if fact[0] == who}, who
+            answered = used(uses(principal=who, stale=stale, limit=7))
+            assert answered == {use: count for use, count in expected_uses.items() if use[0] == who}, who
         for secret_id in model.current:
             answers = facts(found(secret_id=secret_id, stale=stale, limit=3))
             assert answers == {fact: how for fact, how in expected.items() if fact[1] == secret_id}
+            answered = used(uses(secret_id=secret_id, stale=stale, limit=3))
+            assert answered == {use: count for use, count in expected_uses.items() if use[1] == secret_id}
         assert facts(found(address="127.0.0.1", stale=stale)) == expected
+        assert used(uses(address="127.0.0.1", stale=stale)) == expected_uses
     delivered = {fact for service in SERVICES for fact in facts(found(service=service))}
     assert delivered == {fact for fact, (how, *_) in model.expected().items() if "delivery" in how}
 

@@ -38,6 +38,9 @@ _STREAM_INDEX = [("stream", 1), ("seq", 1)]
 #: Find what a principal has got: secret by secret, and out of wrapped replies.
 PRINCIPAL_INDEX = [("principal", 1), ("secret_id", 1)]
 UNWRAP_INDEX = [("principal", 1)]
+#: Find what a principal has used, and what a broker has got for others.
+USE_INDEX = [("principal", 1), ("secret_id", 1), ("details.host", 1)]
+BROKER_INDEX = [("details.via_broker", 1), ("secret_id", 1)]
 #: Indexes that only make queries faster: the promises of the trail do not depend on them.
 _TRAIL_QUERY_INDEXES: tuple[tuple[list[tuple[str, int]], dict[str, Any]], ...] = (
     ([("secret_id", 1), ("_id", 1)], {}),
@@ -49,6 +52,7 @@ _TRAIL_QUERY_INDEXES: tuple[tuple[list[tuple[str, int]], dict[str, Any]], ...] =
     # Here the build can fail: see `_may`.
     (PRINCIPAL_INDEX, {}),
     (UNWRAP_INDEX, {"partialFilterExpression": {"action": "unwrap"}}),
+    *((index, {"partialFilterExpression": {"action": "use"}}) for index in (USE_INDEX, BROKER_INDEX)),
     # Wrapped replies.
     (
         [("details.accessor", 1)],

@@ -50,6 +50,7 @@ class Counts:
     """Numbers of requests by outcome."""
 
     reads: int = 0
+    uses: int = 0
     other: int = 0
     refused: int = 0
     failed: int = 0
@@ -57,7 +58,7 @@ class Counts:
     @property
     def total(self) -> int:
         """The number of all requests."""
-        return self.reads + self.other + self.refused + self.failed
+        return self.reads + self.uses + self.other + self.refused + self.failed
 
     def add(self, kind: str, number: int) -> None:
         """Add a *number* of requests of a kind, the name of a field."""
@@ -261,6 +262,7 @@ _KIND = {
             {"case": {"$in": ["$status", _REFUSED]}, "then": "refused"},
             {"case": {"$ne": ["$status", Status.SUCCESS.value]}, "then": "failed"},
             {"case": {"$in": ["$action", _READS]}, "then": "reads"},
+            {"case": {"$eq": ["$action", Action.USE.value]}, "then": "uses"},
         ],
         "default": "other",
     }

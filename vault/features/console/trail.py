@@ -39,8 +39,8 @@ _MAX_ENTRIES, _MAX_SECONDS = 300_000, 5.0
 #: MongoDB can be busy with one for seconds, and every person who looks at the trail can ask for any number.
 _SUMMARIES = Turns(3, seconds=5.0)
 
-#: The name by which people ask for all entries of who got a value, and their actions.
-READS, _READS = "reads", (Action.FETCH, Action.UNWRAP)
+#: The name by which people ask for all entries of who got or used a value, and their actions.
+READS, _READS = "reads", (Action.FETCH, Action.UNWRAP, Action.USE)
 
 
 @blueprint.route("/audit", methods=["GET", "POST"])

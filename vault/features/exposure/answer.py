@@ -1,4 +1,4 @@
-"""The answer of a certificate: the exposures that the entries of a trail prove."""
+"""The answer of a certificate: the exposures and uses that the entries of a trail prove."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -18,19 +18,34 @@ from vault.core.trail.values import SAFE, SUCCESS, fields
 from vault.features.exposure.evaluation import MISSING, Document, matches, value
 from vault.features.exposure.knowledge import (
     ANY_UNWRAP,
+    BROKER,
     KNOWN,
     UNWRAPPED,
+    USED,
     WRAPPED,
+    Exposure,
     Key,
     Question,
+    Use,
+    broker_fields,
     conditions,
     exposure_of,
     joined,
     key_of,
+    use_fields,
+    use_of,
 )
 
-#: The fields of an exposure, as an expression for each, of an entry and of the one that it unwraps.
-_ROW = {name: made for name, made in fields("$entry.", "$origin.").items() if made is not False}
+
+def _expressions(made: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: one for name, one in made.items() if one is not False}
+
+
+#: The fields of an exposure, as an expression for each, of an entry and of the one that it unwraps; and of
+#: the broker and the user in the entry of a use.
+_ROW = _expressions(fields("$entry.", "$origin."))
+_BROKER_ROW = _expressions(broker_fields("$entry."))
+_USE_ROW = _expressions(use_fields("$entry."))
 
 #: Entries of new versions.
 _WRITTEN = KNOWN | {"action": {"$in": [Action.CREATE.value, Action.UPDATE.value]}}
@@ -58,6 +73,8 @@ class Answer:
             since=since and datetime.fromisoformat(since),
         )
         ids, who = query["secret_ids"], conditions(question, query["principals"])
+        self._used = USED | who
+        self._held = USED | conditions(question, query["principals"], BROKER)
         which: dict[str, Any] = {} if ids is None else {"secret_id": {"$in": ids}}
         self._which = which
         self._known = KNOWN | who
@@ -96,27 +113,46 @@ class Answer:
         self._compare_version(entry, document, found)
         # Entries of further secrets count as stale ones, unless the question includes these secrets.
         is_asked = matches(self._which, document) or (is_further and not self.query["stale"])
+        if is_asked:
+            self._take_use(document, found)
         if is_asked and matches(self._known, document):
-            found.add(document, document)
+            found.add(_fields(document, document))
         elif matches(self._unwrapped, document):
             found.unwraps.append(document)
         elif (is_asked and matches(self._wrapped, document)) or matches(_REWRAPPED, document):
             found.origins[value("$details.accessor", document)].append(document)
+
+    def _take_use(self, document: Document, found: "_Found") -> None:
+        if matches(self._held, document):
+            found.add(_fields(document, document, _BROKER_ROW))
+        if matches(self._used, document):
+            found.add_use(_fields(document, document, _USE_ROW))
 
     def exposures(self, current: Mapping[str, int | None]) -> dict[Key, dict[str, Any]]:
         """Return the exposures by their keys, in order, in the form of a certificate.
 
         *current* has the current versions of secrets by their IDs.
         """
-        # Of a secret without a stated version, all are: then a certificate that leaves some out is found.
-        is_current = {
-            key: self._is_asked(key[0]) and current.get(key[0], key[1]) == key[1] for key in self.rows
-        }
+        is_current = {key: self._is_current(key, current) for key in self.rows}
         return {
-            key: _shown(self.rows[key], is_current[key])
+            key: _shown(exposure_of(self.rows[key], is_current[key]))
             for key in sorted(self.rows)
             if self.query["stale"] or is_current[key]
         }
+
+    def uses(self, current: Mapping[str, int | None]) -> dict[tuple[Key, str], dict[str, Any]]:
+        """Return the uses by their keys and hosts, in order, as `exposures`."""
+        is_current = {key: self._is_current(key, current) for key, _ in self._found.uses}
+        return {
+            (key, host): _shown(use_of(key, host, self._found.uses[key, host], is_current[key]))
+            for key, host in sorted(self._found.uses)
+            if self.query["stale"] or is_current[key]
+        }
+
+    def _is_current(self, key: Key, current: Mapping[str, int | None]) -> bool:
+        # Of a secret without a stated version, all are: then a certificate that leaves some out is found.
+        secret_id, version, _ = key
+        return self._is_asked(secret_id) and current.get(secret_id, version) == version
 
     @property
     def rows(self) -> Mapping[Key, Mapping[str, Any]]:
@@ -124,9 +160,15 @@ class Answer:
         return self._found.rows
 
     @property
+    def row_count(self) -> int:
+        """The number of all exposures and uses, also of those that are not current."""
+        return len(self._found.rows) + len(self._found.uses)
+
+    @property
     def secret_ids(self) -> set[str]:
-        """The IDs of all secrets in question with an exposure, also one that is not current."""
-        return {secret_id for secret_id, _, _ in self.rows if self._is_asked(secret_id)}
+        """The IDs of all secrets in question with an exposure or a use, also one that is not current."""
+        keys = (*self.rows, *(key for key, _ in self._found.uses))
+        return {secret_id for secret_id, _, _ in keys if self._is_asked(secret_id)}
 
     def _is_asked(self, secret_id: str) -> bool:
         return self.query["secret_ids"] is None or secret_id in self.query["secret_ids"]
@@ -141,7 +183,7 @@ class Answer:
         self._add_covered(proof)
         for document in self._found.unwraps:
             for origin in self._found.origins_of(document):
-                self._found.add(document, origin)
+                self._found.add(_fields(document, origin))
         for entry in self.left_out.values():
             yield entry.finding("should be covered by the certificate, and is not", Gravity.LOOK)
         for entry in self._found.above.values():
@@ -179,6 +221,8 @@ class _Found:
         #: By secret, the entry of the first version above the one that the query states as current.
         self.above: dict[str, Entry] = {}
         self.rows: dict[Key, Mapping[str, Any]] = {}
+        #: By the key of the principal, and the host.
+        self.uses: dict[tuple[Key, str], Mapping[str, Any]] = {}
         #: The entries of replies that were wrapped, by the accessor of their token, and of those unwrapped.
         self.origins: dict[str, list[Document]] = defaultdict(list)
         self.unwraps: list[Document] = []
@@ -186,7 +230,8 @@ class _Found:
     @property
     def has_any(self) -> bool:
         """True if there is anything."""
-        return bool(self.rows or self.unwraps or self.origins or self.left_out or self.above)
+        found = self.rows, self.uses, self.unwraps, self.origins, self.left_out, self.above
+        return any(found)
 
     def join(self, other: "_Found") -> None:
         """Add what *other* has."""
@@ -194,15 +239,25 @@ class _Found:
         self.above |= other.above
         for row in other.rows.values():
             self._add_row(row)
+        for (_, host), row in other.uses.items():
+            self._add_use(host, row)
         for accessor, documents in other.origins.items():
             self.origins[accessor] += documents
         self.unwraps += other.unwraps
 
-    def add(self, entry: Document, origin: Document) -> None:
-        """Add the exposures that *entry* proves, by its *origin* if it unwraps one."""
-        found = _fields(entry, origin)
+    def add(self, found: dict[str, Any]) -> None:
+        """Add the exposures of the fields that were *found*."""
         for version in _versions(found):
             self._add_row(_grouped(found, version))
+
+    def add_use(self, found: dict[str, Any]) -> None:
+        """Add the uses of the fields that were *found*."""
+        for version in _versions(found):
+            self._add_use(found["host"], _grouped(found, version))
+
+    def _add_use(self, host: str, row: Mapping[str, Any]) -> None:
+        key = key_of(row), host
+        self.uses[key] = joined(self.uses[key], row) if key in self.uses else row
 
     def _add_row(self, row: Mapping[str, Any]) -> None:
         key = key_of(row)
@@ -222,9 +277,10 @@ class _Found:
                         pending.append(document)
 
 
-def _fields(entry: Document, origin: Document) -> dict[str, Any]:
+def _fields(entry: Document, origin: Document, row: Mapping[str, Any] = _ROW) -> dict[str, Any]:
+    """Return the fields of *row* that *entry* proves, by its *origin* if it unwraps one."""
     pair = {"entry": entry, "origin": origin}
-    return {name: value(made, pair) for name, made in _ROW.items()}
+    return {name: value(made, pair) for name, made in row.items()}
 
 
 def _versions(found: dict[str, Any]) -> list[int]:
@@ -247,9 +303,9 @@ def _grouped(found: Mapping[str, Any], version: int) -> dict[str, Any]:
     }
 
 
-def _shown(row: Mapping[str, Any], is_current: bool) -> dict[str, Any]:
-    """Return an exposure in the form of replies."""
-    one = asdict(exposure_of(row, is_current))
+def _shown(found: Exposure | Use) -> dict[str, Any]:
+    """Return an exposure, or uses, in the form of replies."""
+    one = asdict(found)
     return one | {name: moment(one[name]) for name in ("first_at", "last_at")}
 
 

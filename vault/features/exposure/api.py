@@ -1,4 +1,4 @@
-"""Exposure over HTTP: who has got which value, and the schemas of its requests and replies."""
+"""Exposure over HTTP: who knows and uses which value, and the schemas of its requests and replies."""
 
 from contextlib import suppress
 from ipaddress import ip_address
@@ -37,8 +37,8 @@ from vault.toolkit.operations.replies import reply_memory
 
 _TIME = "2026-11-24T15:30:00.000Z"
 _CURSOR = "WyI1NTBlODQwMCIsIDMsICJhbGljZSJd"
-#: Bytes of an exposure in a reply; hardly any has more.
-_EXPOSURE_BYTES = 4_096
+#: Bytes of an exposure, and of the uses by a principal, in a reply; hardly any has more.
+_EXPOSURE_BYTES = 8_192
 
 _CRITERIA = ("secret", "principal", "token", "address", "service", "node")
 
@@ -96,7 +96,9 @@ class ExposureQuery(Body):
     node = _text("What was delivered to the node with this ID.", "24ifsmvkjbyhk0r2pvfnmdxtb")
     since = bound_field("Only by entries from this time on.", _TIME)
     stale = flag_field("If true, also replaced versions, and secrets that can no longer be read.")
-    limit = number_field("Maximum number of exposures; 100 if omitted.", 100, maximum=MAX_LIMIT, default=100)
+    limit = number_field(
+        "Maximum number of principals in each list; 100 if omitted.", 100, maximum=MAX_LIMIT, default=100
+    )
     cursor = text_field(
         "The `cursor` of the previous page of the same query. If omitted, start at the first page.",
         _CURSOR,
@@ -121,20 +123,14 @@ class EntryReference(Reply):
     hash = text_field("The entry's hash.", _ENTRY["hash"], required=True)
 
 
-class ExposureRecord(Reply):
-    """A version of a secret, and a principal that knows it."""
+class _VersionRecord(Reply):
+    """A version of a secret, and a principal."""
 
     name = fields.String(required=True, allow_none=True, metadata=NAME)
     namespace = text_field("Its namespace; null without a name.", "default", required=True, allow_none=True)
     secret_id = fields.String(required=True, metadata=SECRET_ID)
     version = integer_field("The version.", 3, required=True)
     is_current = boolean_field("True if it is the value that readers get now.", example=True, required=True)
-    principal = text_field("The principal that knows it.", "alice", required=True)
-    how = texts_field(
-        "`fetch`, also in a batch; `unwrap`, of a wrapped reply; `delivery`, a fetch for a task; `write`.",
-        ["fetch", "write"],
-    )
-    services = texts_field("The services for which it was fetched; at most 100.", [])
     first_at = time_field("The time of the first entry.", _TIME, allow_none=False)
     last_at = time_field("The time of the newest entry.", _TIME, allow_none=False)
     count = integer_field("The number of entries.", 2, required=True)
@@ -145,10 +141,32 @@ class ExposureRecord(Reply):
     )
 
 
+class ExposureRecord(_VersionRecord):
+    """A version of a secret, and a principal that knows it."""
+
+    principal = text_field("The principal that knows it.", "alice", required=True)
+    how = texts_field(
+        "`fetch`, also in a batch; `unwrap`, of a wrapped reply; `delivery`, a fetch for a task; `write`; "
+        "`broker`, which gets it for the requests of others.",
+        ["fetch", "write"],
+    )
+    services = texts_field("The services for which it was fetched; at most 100.", [])
+
+
+class UseRecord(_VersionRecord):
+    """A version of a secret, and a principal that used it through a broker and does not know it."""
+
+    principal = text_field("The principal that used it.", "agent-7", required=True)
+    host = text_field(
+        "The host that got it, with its port unless that is 443.", "api.stripe.com", required=True
+    )
+
+
 class ExposurePage(Reply):
-    """A page of exposures."""
+    """A page of exposures and uses."""
 
     exposures = objects_field(ExposureRecord, "In the order of secrets' IDs, versions and principals.")
+    uses = objects_field(UseRecord, "In the same order, then in that of hosts; at most 100 of a principal.")
     cursor = next_cursor_field(_CURSOR, exposure.CURSOR_PATTERN)
     complete_until = Moment(
         required=True,
@@ -176,8 +194,8 @@ def find_exposures(body: dict[str, Any]) -> dict[str, Any]:
     """Find who knows what.
 
     Returns who has got which value, by the entries of the audit trail: who fetched or unwrapped a version, or
-    wrote it. Without `stale`, only current values. Requires the scope `audit:read`; with paths, it returns
-    only the exposures of secrets within them.
+    wrote it; and apart, who used it through a broker and does not know it. Without `stale`, only current
+    values. Requires the scope `audit:read`; with paths, it returns only what is about secrets within them.
 
     The reply does not verify the trail: `secret-manager audit verify` does.
     """
@@ -190,6 +208,7 @@ def find_exposures(body: dict[str, Any]) -> dict[str, Any]:
         page = exposure.page(question, cursor=cursor, limit=limit, attempt=attempt)
         return {
             "exposures": page.exposures,
+            "uses": page.uses,
             "cursor": page.cursor,
             "complete_until": page.complete_until,
             "unknown": list(UNKNOWN),

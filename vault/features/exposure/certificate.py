@@ -1,7 +1,7 @@
-"""Certificates: signed statements of who knows which value, which verify against an export.
+"""Certificates: signed statements of who knows and uses which value, which verify against an export.
 
-A certificate has a question, the exposures that answer it, and the newest entry of each stream at that time:
-its heads. The entries up to the heads prove these exposures and no others. The signature covers everything
+A certificate has a question, the exposures and uses that answer it, and the newest entry of each stream at
+that time: its heads. The entries up to the heads prove these and no others. The signature covers everything
 else, in canonical JSON, after a purpose.
 
 The trail does not say which secret has a name, which principal a token is, and which version is current: the
@@ -59,7 +59,12 @@ class Certificate(Answer):
         self._listed = {
             (one["secret_id"], one["version"], one["principal"]): one for one in made["exposures"]
         }
-        #: The numbers of exposures by outcome. The `stale` ones are not listed, as the query says.
+        # A release before brokers listed none.
+        self._listed_uses = {
+            ((one["secret_id"], one["version"], one["principal"]), one["host"]): one
+            for one in made.get("uses", ())
+        }
+        #: The numbers of exposures and uses by outcome. The `stale` ones are not listed, as the query says.
         self.counts = {"proved": 0, "unproved": 0, "past_retention": 0, "stale": 0}
 
     def unproved(self, proof: Proof, /) -> Iterator[Finding]:
@@ -67,14 +72,25 @@ class Certificate(Answer):
         yield from super().unproved(proof)
         if self.signer in proof.bounds or self.signer in proof.dropped:
             yield Finding(*NO_PLACE, _BY_DROPPED, Gravity.LOOK)
-        found = self.exposures(self.query["current"])
-        self.counts["stale"] = len(self.rows) - len(found)
-        for key in sorted(self._listed.keys() | found.keys()):
-            listed = self._listed.get(key)
+        current = self.query["current"]
+        exposures, uses = self.exposures(current), self.uses(current)
+        self.counts["stale"] = self.row_count - len(exposures) - len(uses)
+        yield from self._differences(self._listed, exposures, proof)
+        yield from self._differences(self._listed_uses, uses, proof)
+
+    def _differences(
+        self,
+        all_listed: Mapping[Any, Mapping[str, Any]],
+        found: Mapping[Any, Mapping[str, Any]],
+        proof: Proof,
+    ) -> Iterator[Finding]:
+        for key in sorted(all_listed.keys() | found.keys()):
+            listed = all_listed.get(key)
             if listed == found.get(key):
                 self.counts["proved"] += 1
             elif listed and (
-                listed["first_at"] < proof.kept_since or (proof.kept_since and "unwrap" in listed["how"])
+                listed["first_at"] < proof.kept_since
+                or (proof.kept_since and "unwrap" in listed.get("how", ()))
             ):
                 # An unwrap proves nothing without the entry of the wrapped reply, which is older.
                 self.counts["past_retention"] += 1
@@ -86,7 +102,8 @@ class Certificate(Answer):
 def _difference(listed: Mapping[str, Any] | None, found: Mapping[str, Any] | None) -> Finding:
     one = listed or found or {}
     last, name = one["last_entry"], shown_name(one["secret_id"], one["name"], one["namespace"])
-    about = f"{one['principal']} knows version {one['version']} of {name}"
+    does = f"uses, at {one['host']}," if "host" in one else "knows"
+    about = f"{one['principal']} {does} version {one['version']} of {name}"
     if listed is None:
         text = f"proves that {about}: the certificate does not list it"
     elif found is None:
@@ -162,6 +179,7 @@ def _signed(query: Mapping[str, Any], answer: Answer, keyring: Keyring) -> dict[
         "format": _FORMAT,
         "query": query,
         "exposures": list(answer.exposures(query["current"]).values()),
+        "uses": list(answer.uses(query["current"]).values()),
         "heads": list(answer.heads.values()),
         "public_key": key.public.pem(),
     }

@@ -24,7 +24,13 @@ from vault.common.outcomes import Status
 from vault.core.attempt import Attempt
 from vault.core.documents import AuditEntry
 from vault.core.documents.guard import storage_errors
-from vault.core.documents.indexes import PRINCIPAL_INDEX, UNWRAP_INDEX, Index
+from vault.core.documents.indexes import (
+    BROKER_INDEX,
+    PRINCIPAL_INDEX,
+    UNWRAP_INDEX,
+    USE_INDEX,
+    Index,
+)
 from vault.core.principal import Principal
 from vault.core.trail.expressions import Pipeline, text_at
 from vault.core.trail.reader import SETTLED_SECONDS, shown
@@ -34,19 +40,30 @@ from vault.features.exposure import lookup
 from vault.features.exposure.knowledge import (
     ABOUT_VALUES,
     ANY_UNWRAP,
+    BROKER,
     KNOWN,
     KNOWN_OR_WRAPPED,
+    MAX_HOSTS,
     MAX_SERVICES,
     UNWRAPPED,
+    USED,
     WRAPPED,
     Exposure,
     Key,
     Question,
+    Use,
+    broker_fields,
     conditions,
     exposure_of,
     joined,
     key_of,
+    use_fields,
+    use_of,
 )
+
+Row = Mapping[str, Any]
+#: Rows in the order of their keys, and the end up to which these are complete; None if they are all.
+Found = tuple[list[Row], Key | None]
 
 #: The maximum number of exposures in a page.
 MAX_LIMIT = 1_000
@@ -68,6 +85,15 @@ _MAX_SECRETS = 1_000
 _SECRETS_AT_ONCE = 20
 _MAX_ENTRIES = 50_000
 
+#: The parts of `Key`, in an entry's fields and in a group of entries, and what a group has of its times.
+_KEY = {name: f"${name}" for name in ("secret_id", "version", "principal")}
+_KEY_OF_GROUP = {name: f"$_id.{name}" for name in _KEY}
+_TIMES: dict[str, Any] = {
+    "first_at": {"$min": "$ts"},
+    "last": {"$max": {name: f"${name}" for name in ("ts", "stream", "seq", "hash", "name", "namespace")}},
+    "count": {"$sum": 1},
+}
+
 CURSOR_PATTERN = "^[A-Za-z0-9_-]+={0,2}$"
 MAX_CURSOR_LENGTH = 8_192
 #: MongoDB's error code for a hint at an index that does not exist.
@@ -82,9 +108,10 @@ _SHOWN_DIGITS = 8
 
 @dataclass(frozen=True, slots=True)
 class ExposurePage:
-    """A page of exposures."""
+    """A page of exposures, and of uses, in one order."""
 
     exposures: Sequence[Exposure]
+    uses: Sequence[Use]
     #: The cursor for the next page; None on the last page.
     cursor: str | None
     #: Everything before this time is included.
@@ -107,7 +134,9 @@ def page(question: Question, *, cursor: str | None, limit: int, attempt: Attempt
 
 
 def read(question: Question, caller: Principal, *, cursor: str | None, limit: int) -> ExposurePage:
-    """Return up to *limit* exposures after *cursor*, in the order of secrets, versions and principals.
+    """Return exposures, and uses, after *cursor*, in the order of secrets, versions and principals.
+
+    There are up to *limit* exposures, and the uses of up to *limit* principals.
 
     A caller that is limited to paths gets only the exposures of secrets that it reaches.
 
@@ -117,8 +146,8 @@ def read(question: Question, caller: Principal, *, cursor: str | None, limit: in
     complete_until = datetime.now(UTC) - timedelta(seconds=SETTLED_SECONDS)
     after = ("", 0, "") if cursor is None else _decode(cursor)
     with storage_errors():
-        exposures, end = _Finder(question, caller, after, limit).find()
-    return ExposurePage(exposures, end and _encode(end), complete_until, _progress(end))
+        exposures, uses, end = _Finder(question, caller, after, limit).find()
+    return ExposurePage(exposures, uses, end and _encode(end), complete_until, _progress(end))
 
 
 class _Finder:
@@ -133,31 +162,47 @@ class _Finder:
         is_by_principal = principals is not None
         self._of_principal: dict[str, Any] = {"principal": {"$in": principals}} if is_by_principal else {}
         self._is_by_principal = is_by_principal and not question.is_about_secret
-        #: The conditions for entries of those who know a value.
+        #: The conditions for entries of those who know a value, or use it, and for those of brokers.
         self._entries = conditions(question, principals)
+        self._brokered = conditions(question, principals, BROKER)
         self._known_by = KNOWN_OR_WRAPPED if question.wrapped else KNOWN
         #: By ID, the newest version of secrets that can be read; None for others.
         self._current: dict[str, int | None] = {}
 
-    def find(self) -> tuple[list[Exposure], Key | None]:
-        """Return exposures, and if there are more, the position up to which these are complete."""
+    def find(self) -> tuple[list[Exposure], list[Use], Key | None]:
+        """Return exposures and uses, and if there are more, the position up to which these are complete."""
         ids, is_last = self._secret_ids()
         self._look_up(ids)
-        rows, end = self._known(ids)
+        known, used, held = self._known(ids), self._used(ids), self._held(ids)
+        end = _first_end(known, used, held)
         if end is None and not is_last:
             end = self._before(ids[-1])
-        more, other_end = self._unwrapped(ids, end)
-        end = min((one for one in (end, other_end) if one), default=None)
-        self._look_up({row["_id"]["secret_id"] for row in more})
-        merged: dict[Key, Mapping[str, Any]] = {}
-        for row in (*rows, *more):
+        unwrapped = self._unwrapped(ids, end)
+        self._look_up({row["_id"]["secret_id"] for row in unwrapped[0]})
+        exposures, uses = self._merged(known, held, unwrapped), self._merged(used)
+        end = _first_end(([], end), unwrapped, self._cut(exposures), self._cut(uses))
+        return (
+            [exposure_of(row, self._is_current(key)) for key, row in _until(end, exposures)],
+            [
+                use_of(key, one["host"], one, self._is_current(key))
+                for key, row in _until(end, uses)
+                for one in row["hosts"]
+            ],
+            end,
+        )
+
+    def _merged(self, *found: Found) -> dict[Key, Row]:
+        """Return the rows that the question is about, one for each key."""
+        merged: dict[Key, Row] = {}
+        for row in (row for rows, _ in found for row in rows):
             key = key_of(row)
-            if (end is None or key <= end) and (self._question.stale or self._is_current(key)):
+            if self._question.stale or self._is_current(key):
                 merged[key] = joined(merged[key], row) if key in merged else row
-        keys = sorted(merged)
-        if len(keys) > self._limit:
-            end = keys[self._limit - 1]
-        return [exposure_of(merged[key], self._is_current(key)) for key in keys[: self._limit]], end
+        return merged
+
+    def _cut(self, rows: Mapping[Key, Row]) -> Found:
+        """Return the end of a page of *rows*, if they are more than fit."""
+        return [], sorted(rows)[self._limit - 1] if len(rows) > self._limit else None
 
     def _before(self, secret_id: str) -> Key:
         """Return a position before a secret that the caller may not know, if it is after that of the page."""
@@ -173,53 +218,80 @@ class _Finder:
         if question.is_about_secret:
             return lookup.ids_of(question, start)
         # Without the other conditions: the time that a step takes must not depend on how rarely they are met.
-        query: dict[str, Any] = (
-            {**self._known_by, **self._of_principal} if self._is_by_principal else ABOUT_VALUES
-        )
         ids: list[str] = []
         bound = {"$gt" if version == _AFTER_ALL else "$gte": start}
         for _ in range(_MAX_STEPS):
-            groups = self._step(query | {"secret_id": bound})
-            ids += [group["_id"] for group in groups]
-            if sum(group["count"] for group in groups) < _STEP_ENTRIES:
-                return ids, True
-            if len(ids) >= _MAX_SECRETS:
-                break
+            found, is_last = self._step(bound)
+            ids += found
+            if is_last or len(ids) >= _MAX_SECRETS:
+                return ids, is_last
             bound = {"$gt": ids[-1]}
         return ids, False
 
-    def _step(self, query: dict[str, Any]) -> list[dict[str, Any]]:
+    def _step(self, bound: Mapping[str, str]) -> tuple[list[str], bool]:
+        """Return some IDs within *bound*, in order, and whether they are the last."""
+        if not self._is_by_principal:
+            return self._ids(ABOUT_VALUES, bound)
+        own, is_last_own = self._ids({**ABOUT_VALUES, **self._of_principal}, bound)
+        brokered, is_last_brokered = self._ids({**USED, BROKER: self._brokered[BROKER]}, bound, BROKER_INDEX)
+        ends = [ids[-1] for ids, is_last in ((own, is_last_own), (brokered, is_last_brokered)) if not is_last]
+        return sorted(one for one in {*own, *brokered} if not ends or one <= min(ends)), not ends
+
+    def _ids(
+        self, query: Mapping[str, Any], bound: Mapping[str, str], index: Index = PRINCIPAL_INDEX
+    ) -> tuple[list[str], bool]:
         # An attacker may have stored a list of IDs, or a long text.
         is_text = {"$expr": {"$eq": [text_at("$secret_id"), "$secret_id"]}}
         group = {"$group": {"_id": "$secret_id", "count": {"$sum": 1}}}
         steps: Pipeline = [
-            {"$match": query | is_text},
+            {"$match": {**query, "secret_id": bound, **is_text}},
             {"$sort": {"secret_id": 1}},
             {"$limit": _STEP_ENTRIES},
         ]
-        return self._aggregate([*steps, group, {"$sort": {"_id": 1}}], PRINCIPAL_INDEX)
+        groups = self._aggregate([*steps, group, {"$sort": {"_id": 1}}], index)
+        return [one["_id"] for one in groups], sum(one["count"] for one in groups) < _STEP_ENTRIES
 
     def _look_up(self, ids: Collection[str]) -> None:
         missing = [one for one in ids if one not in self._current]
         self._current |= lookup.current_versions(missing)
 
-    def _known(self, ids: Sequence[str]) -> tuple[list[dict[str, Any]], Key | None]:
-        """Return rows of those who fetched or wrote, and the end up to which these are complete."""
-        rows: list[dict[str, Any]] = []
+    def _known(self, ids: Sequence[str]) -> Found:
+        """Return rows of those who fetched or wrote."""
+        query = self._known_by | self._entries
+        return self._about(ids, query, fields("$", "$"), _by_principal(), PRINCIPAL_INDEX)
+
+    def _held(self, ids: Sequence[str]) -> Found:
+        """Return rows of brokers."""
+        return self._about(ids, USED | self._brokered, broker_fields("$"), _by_principal(), BROKER_INDEX)
+
+    def _used(self, ids: Sequence[str]) -> Found:
+        """Return rows of those who used values of brokers."""
+        return self._about(ids, USED | self._entries, use_fields("$"), _by_host(), USE_INDEX)
+
+    def _about(
+        self,
+        ids: Sequence[str],
+        query: Mapping[str, Any],
+        shown_fields: Mapping[str, Any],
+        grouped: Pipeline,
+        index: Index,
+    ) -> Found:
+        """Return the groups of entries about the secrets with these *ids* that meet *query*."""
+        rows: list[Row] = []
         if not self._question.stale:
             ids = [one for one in ids if self._current[one] is not None]
         for at in range(0, len(ids), _SECRETS_AT_ONCE):
             some = ids[at : at + _SECRETS_AT_ONCE]
-            query = {**self._known_by, **self._entries, "secret_id": {"$in": some}}
-            rows += self._rows([{"$match": query}], PRINCIPAL_INDEX, wanted=self._wanted(some))
+            match = {"$match": {**query, "secret_id": {"$in": some}}}
+            rows += self._rows([match], shown_fields, [*self._wanted(some), *grouped], index)
             if len(rows) > self._limit:
                 return rows, key_of(rows[-1])
             if sum(row["count"] for row in rows) > _MAX_ENTRIES:
                 return rows, _end_of(key_of(rows[-1])[0])
         return rows, None
 
-    def _unwrapped(self, ids: Sequence[str], end: Key | None) -> tuple[list[dict[str, Any]], Key | None]:
-        """Return rows up to *end* of those who unwrapped, and the end up to which these are complete."""
+    def _unwrapped(self, ids: Sequence[str], end: Key | None) -> Found:
+        """Return rows up to *end* of those who unwrapped."""
         if self._is_by_principal:
             # From their entries to the first ones: a reply can have been wrapped several times.
             unwrapped = ANY_UNWRAP if self._question.wrapped else UNWRAPPED
@@ -232,7 +304,7 @@ class _Finder:
             links = _links("$details.accessor", "details.accessor", "secret_id", ANY_UNWRAP)
             after = {f"links.{name}": value for name, value in (UNWRAPPED | self._entries).items()}
         stages = [{"$match": query}, links, {"$unwind": "$links"}, {"$match": after}]
-        rows = self._rows(stages, UNWRAP_INDEX, entry=of_entry, origin=of_origin)
+        rows = self._rows(stages, fields(f"${of_entry}", f"${of_origin}"), _by_principal(), UNWRAP_INDEX)
         return rows, key_of(rows[-1]) if len(rows) > self._limit else None
 
     def _wanted(self, ids: Sequence[str]) -> Pipeline:
@@ -242,45 +314,24 @@ class _Finder:
         return [{"$match": {"$or": [{"secret_id": one, "version": self._current[one]} for one in ids]}}]
 
     def _rows(
-        self, stages: Pipeline, index: Index, *, entry: str = "", origin: str = "", wanted: Sequence[Any] = ()
-    ) -> list[dict[str, Any]]:
-        """Return the rows of what *stages* find, up to one more than the limit.
-
-        *entry* is where the entry of one who knows the value is, and *origin* where that about the secret is.
-        """
-        key = {name: f"${name}" for name in ("secret_id", "version", "principal")}
-        newest = ("ts", "stream", "seq", "hash", "name", "namespace")
-        by_service = {
-            "_id": {**key, "how": "$how", "service": "$service"},
-            "first_at": {"$min": "$ts"},
-            "last": {"$max": {name: f"${name}" for name in newest}},
-            "count": {"$sum": 1},
-        }
-        group = {
-            "_id": {name: f"$_id.{name}" for name in key},
-            "how": {"$addToSet": "$_id.how"},
-            "services": {"$minN": {"input": "$_id.service", "n": MAX_SERVICES}},
-            "first_at": {"$min": "$first_at"},
-            "last": {"$max": "$last"},
-            "count": {"$sum": "$count"},
-        }
+        self, stages: Pipeline, shown_fields: Mapping[str, Any], grouped: Pipeline, index: Index
+    ) -> list[Row]:
+        """Return the groups of what *stages* find, up to one more than the limit."""
         secret_id, version, principal = self._after
         after = {"secret_id": secret_id, "version": version, "principal": principal}
         pipeline = [
             *stages,
-            {"$project": fields(f"${entry}", f"${origin}")},
+            {"$project": shown_fields},
             {"$unwind": "$version"},
             {"$match": SAFE | shown(self._caller, "")},
-            *wanted,
-            {"$group": by_service},
-            {"$group": group},
+            *grouped,
             {"$match": {"_id": {"$gt": after}}},
             {"$sort": {"_id": 1}},
             {"$limit": self._limit + 1},
         ]
         return self._aggregate(pipeline, index)
 
-    def _aggregate(self, pipeline: Pipeline, index: Index) -> list[dict[str, Any]]:
+    def _aggregate(self, pipeline: Pipeline, index: Index) -> list[Row]:
         """Return what *pipeline* finds: by *index*, if it begins with entries of principals.
 
         MongoDB would often choose another one: it judges by the first entries that it finds.
@@ -306,6 +357,41 @@ def _links(start: str, source: str, target: str, which: Mapping[str, Any]) -> di
             "restrictSearchWithMatch": which,
         }
     }
+
+
+def _by_principal() -> Pipeline:
+    """Return the stages that group entries to rows of those who know a value."""
+    by_service = {"_id": {**_KEY, "how": "$how", "service": "$service"}, **_TIMES}
+    group = {
+        "_id": _KEY_OF_GROUP,
+        "how": {"$addToSet": "$_id.how"},
+        "services": {"$minN": {"input": "$_id.service", "n": MAX_SERVICES}},
+        "first_at": {"$min": "$first_at"},
+        "last": {"$max": "$last"},
+        "count": {"$sum": "$count"},
+    }
+    return [{"$group": by_service}, {"$group": group}]
+
+
+def _by_host() -> Pipeline:
+    """Return the stages that group entries to rows of those who use a value, each with its hosts."""
+    host = {"host": "$_id.host", **{name: f"${name}" for name in _TIMES}}
+    group = {
+        "_id": _KEY_OF_GROUP,
+        "hosts": {"$minN": {"input": host, "n": MAX_HOSTS}},
+        "count": {"$sum": "$count"},
+    }
+    return [{"$group": {"_id": {**_KEY, "host": "$host"}, **_TIMES}}, {"$group": group}]
+
+
+def _first_end(*found: Found) -> Key | None:
+    """Return the position up to which all that was *found* is complete; None if it is all there is."""
+    return min((end for _, end in found if end), default=None)
+
+
+def _until(end: Key | None, rows: Mapping[Key, Row]) -> list[tuple[Key, Row]]:
+    """Return *rows* up to *end*, in order."""
+    return [(key, rows[key]) for key in sorted(rows) if end is None or key <= end]
 
 
 def _end_of(secret_id: str) -> Key:

@@ -1,7 +1,8 @@
-"""Proofs by entries of the trail: which principal knows which version of which secret.
+"""Proofs by entries of the trail: which principal knows which version of which secret, and who uses it.
 
 A value leaves the service only after its entry, and every entry names the version. So the entries prove who
-knows what: a principal that fetched or unwrapped a version, or that wrote it.
+knows what: a principal that fetched or unwrapped a version, or that wrote it. A broker gets a value for a
+principal that only uses it.
 
 The rules are MongoDB's conditions and expressions. Those of one entry are also evaluated here, by
 `vault.features.exposure.evaluation`, for entries of an export.
@@ -14,24 +15,27 @@ from typing import Any
 
 from vault.core.attempt import Action, Attempt
 from vault.core.principal import DEFAULT_NAMESPACE
-from vault.core.trail.values import NO_VALUES, SUCCESS
+from vault.core.trail.expressions import UNREADABLE, text_at
+from vault.core.trail.values import NO_VALUES, SUCCESS, fields
 
-#: The maximum number of services in an exposure: a driver chooses their names.
-MAX_SERVICES = 100
+#: The maximum number of services in an exposure, whose names a driver chooses, and of hosts of a user.
+MAX_SERVICES = MAX_HOSTS = 100
 
 #: The ID of a secret, a version and a principal. Exposures are in this order.
 Key = tuple[str, int, str]
 
 _FETCH = Action.FETCH.value
+_KNOWING = [_FETCH, Action.CREATE.value, Action.UPDATE.value]
 #: Entries of all secrets that someone can know: a create can be past the retention, and all reads wrapped.
-ABOUT_VALUES: dict[str, Any] = {
-    **SUCCESS,
-    "action": {"$in": [_FETCH, Action.CREATE.value, Action.UPDATE.value]},
-}
+ABOUT_VALUES: dict[str, Any] = {**SUCCESS, "action": {"$in": [*_KNOWING, Action.USE.value]}}
+#: Entries of those who know a value, or asked for a wrapped one.
+KNOWN_OR_WRAPPED: dict[str, Any] = {**SUCCESS, "action": {"$in": _KNOWING}, "$nor": [*NO_VALUES]}
 #: Entries that prove who knows a value. A wrapped one is known to those who unwrap it.
-KNOWN = {**ABOUT_VALUES, "$nor": [{"action": _FETCH, "details.wrapped": True}, *NO_VALUES]}
-#: Also those of who asked for a wrapped value.
-KNOWN_OR_WRAPPED = {**ABOUT_VALUES, "$nor": [*NO_VALUES]}
+KNOWN = {**KNOWN_OR_WRAPPED, "$nor": [{"action": _FETCH, "details.wrapped": True}, *NO_VALUES]}
+#: Entries of principals that use a value, which the broker holds.
+USED = {**SUCCESS, "action": Action.USE.value}
+#: Where these have the principal that holds the value.
+BROKER = "details.via_broker"
 WRAPPED = {
     **SUCCESS,
     "action": _FETCH,
@@ -96,7 +100,7 @@ class Exposure:
     #: True if it is the newest version of a secret that can be read.
     is_current: bool
     principal: str
-    #: `fetch`, `unwrap`, `delivery` and `write`.
+    #: `fetch`, `unwrap`, `delivery`, `write` and `broker`.
     how: Sequence[str]
     #: The services for which it was fetched: the first ones by name, if there are many.
     services: Sequence[str]
@@ -107,10 +111,41 @@ class Exposure:
     last_entry: Mapping[str, Any]
 
 
-def conditions(question: Question, principals: Sequence[str] | None) -> dict[str, Any]:
-    """Return the conditions of *question* for entries of those who know a value, by any of *principals*."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Use:
+    """The uses of a version at a host, by a principal that never got the value."""
+
+    name: str | None
+    namespace: str | None
+    secret_id: str
+    version: int
+    #: As in `Exposure`.
+    is_current: bool
+    principal: str
+    #: With its port, unless that is 443.
+    host: str
+    first_at: datetime
+    last_at: datetime
+    count: int
+    last_entry: Mapping[str, Any]
+
+
+def use_fields(entry: str) -> dict[str, Any]:
+    """Return the fields of a row, as `vault.core.trail.values.fields`, of the *entry* of a use."""
+    return fields(entry, entry) | {"host": text_at(f"{entry}details.host", UNREADABLE)}
+
+
+def broker_fields(entry: str) -> dict[str, Any]:
+    """Return the fields of a row about the broker in the *entry* of a use."""
+    return fields(entry, entry) | {"principal": text_at(f"{entry}{BROKER}", UNREADABLE), "how": "broker"}
+
+
+def conditions(
+    question: Question, principals: Sequence[str] | None, who: str = "principal"
+) -> dict[str, Any]:
+    """Return the conditions of *question* for entries that have any of *principals* at the path *who*."""
     found = {
-        "principal": None if principals is None else {"$in": principals},
+        who: None if principals is None else {"$in": principals},
         "ip": question.address,
         "details.delivery.service": question.service,
         "details.delivery.node": question.node,
@@ -143,19 +178,30 @@ def _order(last: Mapping[str, Any]) -> tuple[datetime, str, int]:
 
 def exposure_of(row: Mapping[str, Any], is_current: bool) -> Exposure:
     """Return the exposure of a row."""
-    secret_id, version, principal = key_of(row)
-    last = row["last"]
     return Exposure(
-        name=last["name"],
-        namespace=last["namespace"],
-        secret_id=secret_id,
-        version=version,
-        is_current=is_current,
-        principal=principal,
+        **_about(key_of(row), row, is_current),
         how=sorted(row["how"]),
         services=sorted(set(row["services"]))[:MAX_SERVICES],
-        first_at=row["first_at"],
-        last_at=last["ts"],
-        count=row["count"],
-        last_entry={name: last[name] for name in ("stream", "seq", "hash")},
     )
+
+
+def use_of(key: Key, host: str, row: Mapping[str, Any], is_current: bool) -> Use:
+    """Return the uses at *host* of a row about it."""
+    return Use(**_about(key, row, is_current), host=host)
+
+
+def _about(key: Key, row: Mapping[str, Any], is_current: bool) -> dict[str, Any]:
+    secret_id, version, principal = key
+    last = row["last"]
+    return {
+        "name": last["name"],
+        "namespace": last["namespace"],
+        "secret_id": secret_id,
+        "version": version,
+        "is_current": is_current,
+        "principal": principal,
+        "first_at": row["first_at"],
+        "last_at": last["ts"],
+        "count": row["count"],
+        "last_entry": {name: last[name] for name in ("stream", "seq", "hash")},
+    }

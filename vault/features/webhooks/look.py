@@ -86,7 +86,8 @@ def _unused_secrets(now: datetime) -> Iterator[Attempt]:
     if not _newest({"_id": {"$lt": earliest}}):
         return
     # An imported secret is older than its entry.
-    actions = [Action.CREATE.value, Action.FETCH.value, Action.SECRET_UNUSED.value]
+    reads = [Action.FETCH.value, Action.USE.value]
+    actions = [Action.CREATE.value, *reads, Action.SECRET_UNUSED.value]
     for document in _secrets({"created_at": {"$lte": now - _UNUSED}}):
         newest = _newest(
             {"secret_id": document["_id"], "action": {"$in": actions}, "status": Status.SUCCESS.value}
@@ -94,7 +95,7 @@ def _unused_secrets(now: datetime) -> Iterator[Attempt]:
         is_known = newest and newest["action"] == Action.SECRET_UNUSED.value
         # As text: an attacker can have stored an identifier of any type.
         if not is_known and (not newest or str(newest["_id"]) < str(earliest)):
-            is_fetched = newest and newest["action"] == Action.FETCH.value
+            is_fetched = newest and newest["action"] in reads
             last = text(record_of(newest).get("ts")) if newest and is_fetched else ""
             yield _attempt(Action.SECRET_UNUSED, document, {"last_fetched_at": last or None})
 

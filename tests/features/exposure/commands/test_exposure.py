@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 from flask import Flask
 
+from tests.features.exposure.uses import record_use
 from tests.support.access import make_token
 from tests.support.lifecycle import BOB, UNKNOWN_ID, Caller
 from tests.support.rotation import Stored
@@ -53,6 +54,26 @@ def test_exposures_are_lines(environment: dict[str, str], stored: Stored, secret
     entry = stored.audit_logs.find_one({"action": "audit_exposure", "details": {"criteria": ["principal"]}})
     assert entry
     assert (entry["principal"], entry["secret_id"]) == ("operator", secret_id)
+
+
+@pytest.mark.promise(3)
+def test_uses_are_apart(environment: dict[str, str], tmp_path: Path, secret_id: str) -> None:
+    """Who used a value through a broker is in lines of their own, certified too, and knows nothing."""
+    for _ in range(2):
+        record_use("agent-7", secret_id, "app/db", version=2)
+    path = tmp_path / "certificate"
+    for options in ((), ("--certificate", str(path))):
+        done = run(environment, "app/db", *options)
+        assert done.exit_code == 0
+        *_, broker, headings, used = done.stdout.splitlines()
+        assert broker.split()[:5] == ["app/db", "2", "gate", "broker", "2"]
+        assert headings.split() == ["secret", "version", "used", "by", "host", "count", "first", "last"]
+        assert used.split()[:5] == ["app/db", "2", "agent-7", "api.example.com", "2"]
+        assert "3 exposures, 1 use, complete until 20" in done.stderr
+    done = run(environment, "--principal", "agent-7", "--json", "-q")
+    [one] = map(json.loads, done.stdout.splitlines())
+    assert (one["host"], one["count"], "how" in one) == ("api.example.com", 2, False)
+    assert run(environment, "--principal", "gate", "--json", "-q").stdout.count("broker") == 1
 
 
 def test_pages_and_json(environment: dict[str, str], secret_id: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from flask import Flask
 from flask.testing import FlaskClient
 
+from tests.features.exposure.uses import record_use
 from tests.support.access import bearer, make_token
 from tests.support.dialect import DialectClient
 from tests.support.features import requires
@@ -53,6 +54,20 @@ def token(app: Flask, client: FlaskClient) -> str:
     )
     assert reply.status_code == 200
     return token
+
+
+@pytest.mark.promise(3)
+def test_who_only_used_values_leaves_nothing_to_rotate(
+    environment: dict[str, str], client: FlaskClient, token: str
+) -> None:
+    """A principal that used a value through a broker never got it; the broker did."""
+    reply = client.post("/vault/secret/describe", json={"name": "app/first"}, headers=bearer(token))
+    record_use("agent-7", reply.json["secret_id"], "app/first")
+    for principal, rotated in (("agent-7", []), ("gate", ["app/first"])):
+        arguments = ["offboard", "--principal", principal, "--plan"]
+        done = CliRunner().invoke(cli.commands, [*arguments, "--json"], env=environment)
+        assert [json.loads(line)["name"] for line in done.stdout.splitlines()] == rotated
+        assert ("1 use of values through brokers" in done.stderr) is (not rotated)
 
 
 def states(stored: Stored) -> dict[str, bool]:

@@ -102,7 +102,7 @@ def test_a_report_is_data(trail: Trail) -> None:
     """With --json, the report is one object with the same figures."""
     done = report(trail, "--json", "--no-verify")
     found = json.loads(done.stdout)
-    assert found["activity"]["counts"] == {"reads": 90, "other": 45, "refused": 45, "failed": 0}
+    assert found["activity"]["counts"] == {"reads": 90, "uses": 0, "other": 45, "refused": 45, "failed": 0}
     assert found["trail"]["verification"] is None
     assert (found["pending_rewraps"], found["keys"][0]["role"]) == (0, "primary")
     assert len(found["trail"]["heads"]) == found["trail"]["streams"] == 4

@@ -3,6 +3,7 @@
 from flask import Flask
 
 from tests.console.person import Person, links
+from tests.features.exposure.uses import record_use
 from tests.support.access import services
 from tests.support.console import HEADERS, SignIn, create
 from tests.support.features import requires
@@ -34,6 +35,15 @@ def test_a_page_shows_who_knows_a_secret(app: Flask, stored: Stored, signed_in: 
         assert reply.status_code == 200
         assert "hunter2" not in reply.text
         assert not any(secret in link for link in links(reply) for secret in (secret_id, nameless))
+
+
+def test_a_page_shows_who_used_a_secret(app: Flask, signed_in: SignIn) -> None:
+    """Who used it through a broker is in a table of its own, below the broker, which holds it."""
+    person = signed_in()
+    record_use("agent-7", create(app, "billing/db"), "billing/db")
+    known = person.get("known", name="billing/db").text
+    assert known.index("gate") < known.index("Who used it") < known.index("agent-7")
+    assert "api.example.com" in known
 
 
 def test_the_link_is_before_the_history(app: Flask, signed_in: SignIn) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
 from ipaddress import ip_address
@@ -25,7 +26,7 @@ from vault.features.exposure import certificate as certificates
 from vault.features.exposure import exposure as exposures
 from vault.features.exposure import lookup
 from vault.features.exposure.exposure import MAX_LIMIT, UNKNOWN
-from vault.features.exposure.knowledge import Question
+from vault.features.exposure.knowledge import Question, Use
 from vault.service.commands.context import connected
 from vault.toolkit.cli import parameters
 from vault.toolkit.cli.output import Lines, Output, Row, moment_cell, output_options
@@ -34,6 +35,7 @@ from vault.toolkit.client.secrets import is_id
 
 #: The headings, and the minimum widths of their columns.
 _COLUMNS = {"secret": 12, "version": 7, "principal": 10, "how": 5, "count": 5, "first": 17, "last": 17}
+_USE_COLUMNS = {"secret": 12, "version": 7, "used by": 10, "host": 15, "count": 5, "first": 17, "last": 17}
 _STEPS = 1_000
 
 
@@ -84,8 +86,9 @@ def exposure(
     """List who knows the current value of SECRET, a name or an ID.
 
     Or list the current values that a principal, or another one of the options, has got: who fetched or
-    unwrapped a version, or wrote it. The entries of the audit trail prove it; `audit verify` verifies them.
-    The question is recorded: it needs a MongoDB user who may insert into the trail.
+    unwrapped a version, or wrote it. Who only used a value through a broker is listed apart. The entries of
+    the audit trail prove it; `audit verify` verifies them. The question is recorded: it needs a MongoDB user
+    who may insert into the trail.
     """
     if not any((secret, principal, token, address, service, node)):
         raise click.UsageError("Add SECRET, --principal, --token, --address, --service or --node.")
@@ -134,20 +137,22 @@ def _require_known(question: Question, output: Output) -> None:
 
 
 def _certify(question: Question, path: Path, parts: Parts, output: Output) -> int:
-    """Certify the answer to *question* in the file *path*, and return the number of exposures."""
+    """Certify the answer to *question* in the file *path*, and return the number of its lines."""
     with output.bar("Verifying", reader.estimate()) as bar:
         days = parts.settings.audit_ttl_days
         made = certificates.make(question, parts.keyring, retention_days=days, progress=bar.advance)
     private_files.write(path, json.dumps(made).encode() + b"\n")
     Lines(output, _COLUMNS, _texts).show(made["exposures"])
-    number, until = len(made["exposures"]), made["query"]["complete_until"]
-    output.note(f"{quantity(number, 'exposure')}, complete until {until}, certified in {path}")
-    return number
+    _show_uses(made["uses"], output)
+    counts, until = (len(made["exposures"]), len(made["uses"])), made["query"]["complete_until"]
+    output.note(f"{_quantities(*counts)}, complete until {until}, certified in {path}")
+    return sum(counts)
 
 
 def _show(question: Question, output: Output) -> int:
-    """Show the answer to *question*, and return the number of exposures."""
+    """Show the answer to *question*, and return the number of its lines."""
     lines, number, cursor = Lines(output, _COLUMNS, _texts), 0, None
+    uses: list[Use] = []
     first: exposures.ExposurePage | None = None
     # On one terminal, the bar would be between the lines.
     with replace(output, quiet=output.quiet or sys.stdout.isatty()).bar("Exposures", _STEPS) as bar:
@@ -157,16 +162,35 @@ def _show(question: Question, output: Output) -> int:
             first = first or page
             lines.show(map(asdict, page.exposures))
             bar.reach(int(page.progress * _STEPS), _STEPS)
+            uses += page.uses
             number, cursor = number + len(page.exposures), page.cursor
             if cursor is None:
                 break
-    output.note(f"{quantity(number, 'exposure')}, complete until {moment(first.complete_until)}")
-    return number
+    _show_uses([*map(asdict, uses)], output)
+    output.note(f"{_quantities(number, len(uses))}, complete until {moment(first.complete_until)}")
+    return number + len(uses)
+
+
+def _show_uses(uses: Sequence[Row], output: Output) -> None:
+    if uses:
+        Lines(output, _USE_COLUMNS, _use_texts).show(uses)
+
+
+def _quantities(exposures: int, uses: int) -> str:
+    return f"{quantity(exposures, 'exposure')}" + (f", {quantity(uses, 'use')}" if uses else "")
 
 
 def _texts(row: Row) -> list[str]:
     how = [*row["how"], *(f"({service})" for service in row["services"])]
+    return _cells(row, " ".join(how))
+
+
+def _use_texts(row: Row) -> list[str]:
+    return _cells(row, row["host"])
+
+
+def _cells(row: Row, how: str) -> list[str]:
     times = (moment_cell(row[name]) for name in ("first_at", "last_at"))
     secret = shown_name(row["secret_id"], row["name"], row["namespace"])
     version = f"{row['version']}{'' if row['is_current'] else ' (stale)'}"
-    return [secret, version, row["principal"], " ".join(how), str(row["count"]), *times]
+    return [secret, version, row["principal"], how, str(row["count"]), *times]

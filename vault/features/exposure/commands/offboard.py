@@ -69,7 +69,7 @@ def offboard(output: Output, principal: str, is_plan: bool) -> None:
             is_any = True
             done = ("would end" if is_plan else "ended") + f": {kind} {name}"
             output.result({"ends": kind, "name": name}, done)
-        found, until = _exposures(names, output)
+        found, use_count, until = _exposures(names, output)
         for secret in [] if is_plan else found:
             for kind in _rotating(parts, secret):
                 output.result({"starts": kind, "name": secret.name}, f"started: {kind} {secret.name}")
@@ -79,6 +79,10 @@ def offboard(output: Output, principal: str, is_plan: bool) -> None:
     elif not is_any:
         output.note("Nothing to end: is this the name in the trail, NAMESPACE/NAME?")
     output.note(f"{quantity(len(found), 'secret')} to rotate, complete until {until}")
+    if use_count:
+        output.note(
+            f"{quantity(use_count, 'use')} of values through brokers: nothing to rotate, it never got them"
+        )
     output.note(
         "Not listed: replaced values, and expired, deleted and used-up secrets. If such a value still works "
         "where it was used, change it there. `secret-manager exposure --principal NAME --stale` lists them"
@@ -109,9 +113,12 @@ def _wrapped(names: Collection[str], *, is_plan: bool) -> Iterator[tuple[str, st
             yield "wrapped reply", accessor
 
 
-def _exposures(names: Iterable[str], output: Output) -> tuple[list[Exposure], str]:
-    """Return the exposures of each secret to *names* as one, the latest first, and until when all are."""
-    found, until = dict[str, Exposure](), ""
+def _exposures(names: Iterable[str], output: Output) -> tuple[list[Exposure], int, str]:
+    """Return the exposures of each secret to *names* as one, the latest first, and the number of their uses.
+
+    Also return the time until which all are included.
+    """
+    found, use_count, until = dict[str, Exposure](), 0, ""
     with output.bar("Exposures") as bar:
         for name in names:
             question, cursor = Question(principal=name, wrapped=True), None
@@ -122,11 +129,12 @@ def _exposures(names: Iterable[str], output: Output) -> tuple[list[Exposure], st
                 for one in page.exposures:
                     other = found.get(one.secret_id)
                     found[one.secret_id] = _joined(other, one) if other else one
+                use_count += sum(one.count for one in page.uses)
                 bar.advance(len(page.exposures))
                 cursor = page.cursor
                 if cursor is None:
                     break
-    return sorted(found.values(), key=lambda one: one.last_at, reverse=True), until
+    return sorted(found.values(), key=lambda one: one.last_at, reverse=True), use_count, until
 
 
 def _joined(one: Exposure, other: Exposure) -> Exposure:

@@ -164,8 +164,8 @@ def _text(found: Report) -> str:
     backup = activity.last_backup
     lines = {
         "period": f"{moment(activity.since)} to {moment(activity.until)}",
-        "requests": f"{counts.total:,}: {counts.reads:,} reads, {counts.other:,} other, "
-        f"{counts.refused:,} refused, {counts.failed:,} failed",
+        "requests": f"{counts.total:,}: {counts.reads:,} reads, {counts.uses:,} uses, "
+        f"{counts.other:,} other, {counts.refused:,} refused, {counts.failed:,} failed",
         "principals": f"{activity.principal_count:,}, the busiest: {busiest or 'none'}",
         "secrets read": f"{activity.secret_count:,}, the most read: {read or 'none'}",
         "refused, failed": reasons or "none",
