@@ -9,7 +9,7 @@
 - events: `make_events`; metrics: `LABELS`; settings: `INVALID_SETTINGS`, `WRONG_SETTINGS`,
   `DOUBTFUL_SETTINGS`, `SETTINGS_ELSEWHERE`
 - the search for leaks: `CONFIGURED` (free texts), `CREDENTIALS`, `LARGE`, `UNKNOWN`, `LEAK_SETTINGS`,
-  `OTHER_PRINTS`: see `tests/system/leaks_world.py`
+  `OTHER_PRINTS`, `TOKENS`, `CALLERS`: see `tests/system/leaks_world.py`
 """
 
 from collections.abc import Iterator

@@ -54,6 +54,7 @@ from tests.system.leaks_world import (
     MASTER_KEYS,
     SETTINGS,
     STORED,
+    TOKENS,
     Send,
     World,
     exhaust,
@@ -159,6 +160,7 @@ def made_world(settings: dict[str, str]) -> Iterator[tuple[World, Flask]]:
             "nothing": make_token(app, "nothing", scopes=("no:scope",)),
             "elsewhere": make_token(app, "elsewhere", role="admin", networks=("192.0.2.0/24",)),
             "revoked": make_token(app, "revoked", role="admin"),
+            **{kind: make_token(app, kind, scopes=scopes) for kind, scopes in TOKENS.items()},
         }
         revoke(app, "revoked")
         yield World(app.test_client().get("/openapi.json").json, tokens), app
@@ -202,7 +204,6 @@ def too_late(_request: object) -> bytes:
 def everything(world: World, app: Flask, settings: dict[str, str]) -> None:
     """Bring each operation to each of its answers."""
     send = in_process(app)
-    admin = world.tokens["admin"]
     exhaust(world, send)
     fill(world, send)
     speak(world, send)
@@ -210,10 +211,10 @@ def everything(world: World, app: Flask, settings: dict[str, str]) -> None:
         for kind, status in FAILURES.items():
             body = world.good_body(send, path)
             with failing(kind):
-                assert world.ask(send, path, body, admin) == status, path
+                assert world.ask(send, path, body, world.caller(path)) == status, path
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(json_parser, "_read", too_late)
-            assert world.ask(send, path, {"secret": b64(VALUE)}, admin) == 408
+            assert world.ask(send, path, {"secret": b64(VALUE)}, world.caller(path)) == 408
     # Its checks would use the connection of the next application, which replaces this one's.
     services(app).guard.close()
     limited = {"RATE_LIMIT": "1/day", "RATE_LIMIT_STORAGE_URI": ELSEWHERE}
@@ -227,13 +228,15 @@ def everything(world: World, app: Flask, settings: dict[str, str]) -> None:
             with running_app(settings | more) as other:
                 send = in_process(other)
                 for path, _ in world.operations:
-                    world.ask(send, path, {"secret": b64(VALUE)}, admin)
-                    assert world.ask(send, path, {"secret": b64(VALUE)}, admin) == status
+                    statuses = [
+                        world.ask(send, path, {"secret": b64(VALUE)}, world.caller(path)) for _ in range(2)
+                    ]
+                    assert statuses[1] == status
     elsewhere = settings | {"MONGO_URI": ELSEWHERE}
     with pytest.MonkeyPatch.context() as patch, running_app(elsewhere) as lost:
         patch.setattr(database, "OPERATION_TIMEOUT_SECONDS", 0.1)
         send = in_process(lost)
-        assert world.ask(send, "/vault/secret/create", {"secret": b64(VALUE)}, admin) == 503
+        assert world.ask(send, "/vault/secret/create", {"secret": b64(VALUE)}, world.tokens["admin"]) == 503
         status, text = send("GET", "/health/ready", b"", {})
         assert status == 503
         world.outputs.append(Output("readiness", text))

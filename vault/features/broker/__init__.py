@@ -9,6 +9,7 @@ FEATURE = Feature(
     secret_fields="vault.features.broker.fields",  # noqa: S106 - a path
     services="vault.features.broker.wiring:services",
     blueprints=("vault.features.broker.api:blueprint",),
+    pages=("vault.features.broker.pages:blueprint",),
     panels=(Panel("secret", "console/use_panel.html", "vault.features.broker.pages:panel_values"),),
     events=(
         EventKind(

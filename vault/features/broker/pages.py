@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from flask import Blueprint
+
 from vault.core.attempt import Action
 from vault.core.principal import Scope
 from vault.core.trail import reader
@@ -11,6 +13,9 @@ from vault.core.trail.reader import Filter, Order
 from vault.toolkit.operations.blueprint import current_attempt
 from vault.toolkit.operations.replies import reply_memory
 from vault.toolkit.pages.entries import ENTRY_BYTES, Row
+
+#: It has templates only.
+blueprint = Blueprint("broker", __name__, template_folder="templates")
 
 _MAX_USES = 10
 
