@@ -387,6 +387,8 @@ def test_too_many_secrets_are_refused(sides: Sides, monkeypatch: pytest.MonkeyPa
     assert sides.use(name="shop/c")["name"] == "shop/c"
     narrow = {"session": sides.token("s", "secret:use", paths=("billing/",))}
     assert len(sides.call("usable", narrow, by="broker")["rules"]) == 2
+    only = sides.token("only", "secret:use", paths=("shop/",))
+    assert sides.use(session=only)["name"] == "shop/c"
 
 
 @pytest.mark.parametrize("side", ["broker", "session"])

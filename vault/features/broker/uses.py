@@ -114,8 +114,8 @@ class Uses:
         session = attempt.principal
         lengths = {
             one.name: best(one.use_rules, target)[0]
-            for one in self._ruled_at(session.namespace, target.host)
-            if _is_reached(one, session) and _is_reached(one, broker)
+            for one in self._ruled_at(session, target.host)
+            if _is_reached(one, broker)
         }
         longest = max(lengths.values(), default=0)
         names = sorted(name for name, length in lengths.items() if length == longest)
@@ -127,13 +127,13 @@ class Uses:
             raise RuleAmbiguousError(f"Several secrets have a rule for this request: {', '.join(names)}.")
         return names[0]
 
-    def _ruled_at(self, namespace: str, host: str) -> Sequence[Ruled]:
-        """Return the secrets of *namespace* whose rules have the *host*."""
-        key = f"{namespace} {host}"
+    def _ruled_at(self, session: Principal, host: str) -> Sequence[Ruled]:
+        """Return the secrets that *session* reaches and whose rules have the *host*."""
+        key = "\0".join((session.namespace, host, *session.paths.texts))
         found = self._at_host.get(key)
         if found is None:
             since = monotonic()
-            found = _ruled(Principal(name="", namespace=namespace), MAX_AT_HOST, {"use_rules.hosts": host})
+            found = _ruled(session, MAX_AT_HOST, {"use_rules.hosts": host})
             if found:
                 # Not none: a rule may be set at any moment, and anyone could fill the cache.
                 self._at_host.put(key, found, since=since)
