@@ -1,0 +1,1 @@
+"""Tests of what the broker adds to the console."""
