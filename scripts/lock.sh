@@ -49,9 +49,9 @@ printf '%s\n' pipx 'pypiserver>=2.4' 'twine>=7.0' |
     lock requirements/rehearsal.txt - --constraint requirements/client.txt "$@"
 lock requirements/test.txt setup.cfg --constraint requirements/dev.txt --constraint requirements/rotation.txt \
     --constraint requirements/tracing.txt \
-    --extra server --extra embedded --extra pkcs11 --extra rotation --extra test --extra tracing --extra witness "$@"
+    --extra server --extra embedded --extra mcp --extra pkcs11 --extra rotation --extra test --extra tracing --extra witness "$@"
 lock requirements/bench.txt setup.cfg --constraint requirements/test.txt \
-    --extra server --extra embedded --extra pkcs11 --extra rotation --extra test --extra tracing --extra witness --extra bench "$@"
+    --extra server --extra embedded --extra mcp --extra pkcs11 --extra rotation --extra test --extra tracing --extra witness --extra bench "$@"
 # Compiled from its source, which needs libraries in C: not a part of the others.
 lock requirements/tpm2.txt setup.cfg --constraint requirements/test.txt --extra server --extra tpm2 "$@"
 printf 'locust>=2.40\n' | lock loadtest/requirements.txt - --constraint requirements/bench.txt "$@"

@@ -39,6 +39,7 @@ ENTRIES = {
     "keys status": of_mongodb(),
     "login": Entry(Needs.SERVICE, ("--token-file", "token")),
     "logout": Entry(Needs.NOTHING),
+    "mcp": Entry(Needs.SERVING),
     "ready": Entry(Needs.PROBED),
     "secret delete": Entry(Needs.SERVICE, ("app/db", "--yes")),
     "secret describe": Entry(Needs.SERVICE, ("app/db",)),

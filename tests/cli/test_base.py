@@ -27,6 +27,7 @@ FOR_PEOPLE = {
         "credentials",
         "login",
         "logout",
+        "mcp",
         "secret",
         "swarm",
         "swarm-driver",

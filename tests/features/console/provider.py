@@ -15,7 +15,7 @@ from tests.support.access_roles import make_issuer, make_role
 from tests.support.system import missing, needs
 from tests.support.waiting import wait_until
 from vault.clients.dev.mongod import free_port
-from vault.core.principal import Scope
+from vault.core.principal import ALL_RIGHTS, Scope
 
 #: Where npm's packages are.
 _FOLDER = Path(__file__).parents[2] / "console"
@@ -92,7 +92,7 @@ def trust(app: Flask, provider: Provider) -> None:
     """Create the issuer, and a role for each group."""
     make_issuer(app, "idp", iss=provider.url, audience="console", keys=f"{provider.url}/jwks")
     make_role(app, "readers", "idp", claims={"groups": "readers"}, scopes=(Scope.SECRET_LIST,))
-    make_role(app, "admins", "idp", claims={"groups": "admins"}, scopes=tuple(Scope))
+    make_role(app, "admins", "idp", claims={"groups": "admins"}, scopes=tuple(ALL_RIGHTS))
 
 
 def changed(address: str, **arguments: str) -> str:
