@@ -137,6 +137,13 @@ def test_connect_has_one_host(world: World, host: str) -> None:
     assert world.host.connections == 0
 
 
+def test_connect_can_omit_443(world: World) -> None:
+    """Node.js names the port 443 in the target only."""
+    with world.client() as client:
+        client.send(_connect(world, f"{NAME}:443", f"Host: {NAME}"))
+        assert client.reply().code == "host_refused"
+
+
 @pytest.mark.parametrize("host", _OTHER_HOSTS)
 def test_requests_are_for_the_host_of_the_tunnel(world: World, host: str) -> None:
     """A request in a tunnel whose Host is another one is 421, and not on record."""

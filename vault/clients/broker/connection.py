@@ -124,7 +124,10 @@ class Connection:
         named = dict(exchange.fields)
         if (
             authority is None
-            or Authority.of(named.get(b"host", exchange.request.target).decode()) != authority
+            # Node.js omits the port 443.
+            or not Origin(authority, has_tls=True).is_host(
+                named.get(b"host", exchange.request.target).decode()
+            )
         ):
             raise malformed("has a target that is no host with its port, or another one than Host")
         if self._client.has_unread or named.keys() & {b"content-length", b"transfer-encoding"}:
