@@ -58,7 +58,7 @@ def test_200_requests_take_100_mebibytes(tmp_path: Path) -> None:
             def ask(_: int) -> int:
                 connection = socket.create_connection(("127.0.0.1", port))
                 connection.settimeout(120)
-                with Client(connection, bytearray()) as client:
+                with Client(connection) as client:
                     client.send(b"CONNECT %s HTTP/1.1\r\nHost: %s\r\n" % (name, name) + basic() + b"\r\n")
                     assert client.until(b"\r\n\r\n").startswith(b"HTTP/1.1 200 ")
                     client.connection = trust.wrap_socket(connection, server_hostname="localhost")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.clients.broker.service import VALUE, Rule
-from tests.clients.broker.world import World, written
+from tests.clients.broker.world import World, new_world, written
 from vault.clients.broker.scrubber import MARK, RepetitiveValueError, Scrubber, Sought, without
 
 VALUES = [
@@ -197,3 +197,19 @@ def test_a_password_of_basic_is_removed(world: World) -> None:
     assert world.host.arrived[0].values("authorization") == [f"Basic {encoded}"]
     assert b"[secret]" in reply.body
     assert encoded[-20:].encode() not in reply.body
+
+
+def test_the_capture_of_replies_finds_a_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What every test of the broker asserts at its end fails if a value comes back, also in two chunks."""
+    monkeypatch.setattr(Scrubber, "feed", lambda _, data: data)
+    middle = len(VALUE) // 2
+    parts = [
+        b"%x\r\n%s\r\n" % (len(part), part) for part in (VALUE[:middle].encode(), VALUE[middle:].encode())
+    ]
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with new_world() as world:
+        world.host.reply = lambda _: [head, *parts, b"0\r\n\r\n"]
+        assert world.ask(world.request()).status == 200
+        with pytest.raises(AssertionError):
+            world.assert_kept()
+        world.received.clear()
