@@ -35,7 +35,7 @@ from vault.core.crypto.token_key import TokenKey
 from vault.core.documents import AuditEntry
 from vault.core.documents.guard import storage_errors
 from vault.core.documents.token import Token
-from vault.core.principal import ALL_RIGHTS, OPERATOR, ROLES, Principal, Scope
+from vault.core.principal import ALL_RIGHTS, OPERATOR, ROLES, SIDES_OF_USE, Principal, Scope
 
 NOON = datetime(2100, 1, 1, 12, tzinfo=UTC)
 MAKER = Principal(
@@ -125,6 +125,13 @@ def test_callers_cannot_grant_more_than_they_hold(app: Flask, stored: Stored) ->
         with pytest.raises(GrantRefusedError, match=f": {excess}"):
             create(app, **grant)
     assert stored.tokens.count_documents({}) == 0
+
+
+def test_nobody_makes_a_token_of_both_sides_of_a_use(app: Flask) -> None:
+    """It would obtain values by its own word: not even an operator makes one."""
+    with pytest.raises(GrantRefusedError):
+        make_token(app, "both", scopes=tuple(SIDES_OF_USE))
+    assert make_token(app, "one", scopes=(Scope.SECRET_USE,))
 
 
 def test_roles_are_lists_of_scopes() -> None:
