@@ -3,8 +3,10 @@
 import socket
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from itertools import repeat
 from threading import Event
+from time import monotonic
 
 import pytest
 
@@ -156,7 +158,6 @@ def test_a_stream_is_cut_when_its_session_ends(world: World, end: str) -> None:
 def test_a_stream_outlives_an_outage_of_the_service(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """While the service is away, a reply whose use is on record goes on."""
     monkeypatch.setattr("vault.clients.broker.service._PAUSE_SECONDS", 0.05)
-    monkeypatch.setattr("vault.clients.broker.service._FRESH_SECONDS", 0.01)
     over = Event()
 
     def late(_: Arrived) -> Sequence[bytes]:
@@ -176,6 +177,40 @@ def test_a_stream_outlives_an_outage_of_the_service(world: World, monkeypatch: p
         wait_until(lambda: len(world.service.asked) > asked + 3)
         over.set()
         assert client.until(b"0\r\n\r\n") == b"1\r\n!\r\n0\r\n\r\n"
+
+
+@pytest.mark.parametrize("is_away", [False, True])
+def test_all_streams_of_a_session_ask_once(
+    world: World, monkeypatch: pytest.MonkeyPatch, is_away: bool
+) -> None:
+    """However many replies run for a session, the service is asked once in each pause, also in an outage."""
+    pause, streams, calls = 0.1, 6, 12
+    monkeypatch.setattr("vault.clients.broker.service._PAUSE_SECONDS", pause)
+    over = Event()
+
+    def endless(_: Arrived) -> Sequence[bytes]:
+        def parts():
+            yield b"HTTP/1.1 200 OK\r\n\r\nfirst\n"
+            over.wait(30)
+
+        return parts()  # type: ignore[return-value]
+
+    def looks() -> int:
+        return sum(path == "/vault/secret/usable" for path, _ in world.service.asked)
+
+    world.host.reply = endless
+    with ExitStack() as clients:
+        for _ in range(streams):
+            client = clients.enter_context(world.tunnel())
+            client.send(world.request())
+            assert client.until(b"first\n\r\n").endswith(b"first\n\r\n")
+        if is_away:
+            world.service.status, world.service.code = 503, "storage_unavailable"
+        # The first pause can have calls from before.
+        since, before = monotonic(), looks() + 2
+        wait_until(lambda: looks() >= before + calls)
+        assert monotonic() - since >= (calls - 1) * pause
+        over.set()
 
 
 @pytest.mark.parametrize("is_clean", [False, True])

@@ -22,9 +22,9 @@ _CALL_SECONDS = 5
 #: Calls at once: as many as the client keeps connections.
 _MAX_CALLS = 16
 
-#: The time between two looks at a session, and how old an answer can be. The service itself takes up to 3 s
-#: to notice a revocation: within 5 s, it has an effect here.
-_PAUSE_SECONDS, _FRESH_SECONDS = 1.0, 0.5
+#: The time between two looks at a session, and how old an answer can be for a new tunnel. The service itself
+#: takes up to 3 s to notice a revocation: within 5 s, it has an effect here.
+_PAUSE_SECONDS, _FRESH_SECONDS = 1.5, 0.5
 
 #: Sessions whose hosts are kept.
 _MAX_KEPT = 256
@@ -56,6 +56,30 @@ class Session:
     client: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A question that has been asked, and is answered with the hosts of a session."""
+
+    at: float
+    answer: asyncio.Task[frozenset[str]]
+
+    @property
+    def age(self) -> float:
+        """Seconds since it was asked."""
+        return monotonic() - self.at
+
+    async def require(self, host: str) -> None:
+        """Require that the answer has *host*, or without one, that there is an answer."""
+        # The answer is also for others, who may stay.
+        if host not in {"", *await asyncio.shield(self.answer)}:
+            raise RefusedError(
+                HTTPStatus.FORBIDDEN,
+                "host_refused",
+                f"No secret that you can use has a use rule for {host}: see `secret-manager secret rules`. "
+                "`secret-manager broker --allow` opens a host without one.",
+            )
+
+
 class Uses:
     """The service, as the broker calls it. All methods raise RefusedError."""
 
@@ -65,8 +89,8 @@ class Uses:
         self._token = token
         self._service: Service | None = None
         self._threads = ThreadPoolExecutor(_MAX_CALLS, thread_name_prefix="uses")
-        #: When the hosts of a session were asked for. However many requests want to know, one call asks.
-        self._asked: dict[Session, tuple[float, asyncio.Task[frozenset[str]]]] = {}
+        #: However many requests of a session want to know its hosts, one call asks.
+        self._asked: dict[Session, _Asked] = {}
 
     def close(self) -> None:
         """Close the threads."""
@@ -74,31 +98,24 @@ class Uses:
 
     async def require(self, session: Session, host: str = "") -> None:
         """Require that *session* can use a secret for *host*, or without one, that it is valid."""
-        known = self._asked.get(session)
-        if known is None or monotonic() - known[0] > _FRESH_SECONDS:
-            known = monotonic(), asyncio.create_task(self._hosts(session))
-            known[1].add_done_callback(partial(self._forget, session))
-            self._asked[session] = known
-        if host not in {"", *await asyncio.shield(known[1])}:
-            raise RefusedError(
-                HTTPStatus.FORBIDDEN,
-                "host_refused",
-                f"No secret that you can use has a use rule for {host}: see `secret-manager secret rules`. "
-                "`secret-manager broker --allow` opens a host without one.",
-            )
+        await self._ask(session, _FRESH_SECONDS).require(host)
 
     async def cut_at_end(self, session: Session, host: str = "") -> NoReturn:
         """Run while `require` succeeds, and raise its error.
 
-        While the service does not answer, what runs goes on: its use is on record.
+        All that runs for a session waits for the same moment, at which one call asks. While the service does
+        not answer, what runs goes on: its use is on record.
         """
+        wait = _PAUSE_SECONDS
         while True:
-            await asyncio.sleep(_PAUSE_SECONDS)
+            await asyncio.sleep(wait)
+            asked = self._ask(session, _PAUSE_SECONDS)
             try:
-                await self.require(session, host)
+                await asked.require(host)
             except RefusedError as error:
                 if error.status != HTTPStatus.SERVICE_UNAVAILABLE:
                     raise
+            wait = _PAUSE_SECONDS - asked.age
 
     async def use(self, session: Session, origin: Origin, method: str, path: str) -> Use:
         """Return the header for a request, once its use is on record."""
@@ -113,6 +130,15 @@ class Uses:
             raise _unavailable() from None
         return use
 
+    def _ask(self, session: Session, seconds: float) -> _Asked:
+        """Ask for the hosts of *session*, unless that was done in the last *seconds*."""
+        asked = self._asked.get(session)
+        if asked is None or asked.age > seconds:
+            asked = _Asked(monotonic(), asyncio.create_task(self._hosts(session)))
+            asked.answer.add_done_callback(partial(self._forget, session))
+            self._asked[session] = asked
+        return asked
+
     async def _hosts(self, session: Session) -> frozenset[str]:
         """Return the hosts for which the *session* can use a secret, as use rules have them."""
         reply = await self._call("usable", session, {})
@@ -121,14 +147,13 @@ class Uses:
         except (KeyError, TypeError):
             raise _unavailable() from None
 
-    def _forget(self, session: Session, asking: asyncio.Task[frozenset[str]]) -> None:
+    def _forget(self, session: Session, answer: asyncio.Task[frozenset[str]]) -> None:
         """Forget a refusal, and answers that are old if there are many."""
-        # Also if every request that waited for it has ended.
-        if asking.cancelled() or asking.exception():
+        # Also if every request that waited for it has ended. An outage is kept: one call finds its end.
+        if answer.cancelled() or not _is_lasting(answer.exception()):
             self._asked.pop(session, None)
         if len(self._asked) > _MAX_KEPT:
-            old = monotonic() - _FRESH_SECONDS
-            self._asked = {session: known for session, known in self._asked.items() if known[0] > old}
+            self._asked = {key: asked for key, asked in self._asked.items() if asked.age <= _PAUSE_SECONDS}
 
     async def _call(self, operation: str, session: Session, body: Mapping[str, Any]) -> dict[str, Any]:
         sent = {"session": session.token, "client": session.client, **body}
@@ -146,6 +171,13 @@ class Uses:
         if self._service is None or self._service.token != token:
             self._service = self._connect(token)
         return self._service.call(f"/vault/secret/{operation}", body)
+
+
+def _is_lasting(error: BaseException | None) -> bool:
+    """Return whether an answer with this *error*, if any, may be given again."""
+    return error is None or (
+        isinstance(error, RefusedError) and error.status == HTTPStatus.SERVICE_UNAVAILABLE
+    )
 
 
 def _require_usable(use: Use) -> None:
