@@ -119,3 +119,20 @@ def test_cover(paths: list[str], covered: bool) -> None:
     """Paths cover others if each of those is within; none cover what has no limit."""
     assert LIMITED.cover(Paths.of(paths)) is (covered and bool(paths))
     assert ALL_PATHS.cover(Paths.of(paths))
+
+
+@pytest.mark.parametrize(
+    ("paths", "both"),
+    [
+        (["billing/eu/", "billing/db", "other/"], ["billing/eu/", "billing/db"]),
+        (["billing/", "shared/"], ["billing/", "shared/db"]),
+        (["shared/db"], ["shared/db"]),
+        (["billing", "other/"], None),
+        ([], ["billing/", "shared/db"]),
+    ],
+)
+def test_meet(paths: list[str], both: list[str] | None) -> None:
+    """What is within two paths is within those where they meet; no limit meets another at that."""
+    other = Paths.of(paths)
+    expected = None if both is None else Paths.of(both)
+    assert LIMITED.meet(other) == other.meet(LIMITED) == expected

@@ -92,6 +92,13 @@ class Paths:
             text in self.names or text.startswith(self.prefixes) for text in other.texts
         )
 
+    def meet(self, other: Self) -> Self | None:
+        """Return the paths of the names within both; None if there are none."""
+        if not (self and other):
+            return self or other
+        texts = [*filter(other.include, self.texts), *filter(self.include, other.texts)]
+        return self.of(texts) if texts else None
+
     def __bool__(self) -> bool:
         return bool(self.names or self.prefixes)
 

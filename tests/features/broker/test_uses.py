@@ -389,6 +389,7 @@ def test_too_many_secrets_are_refused(sides: Sides, monkeypatch: pytest.MonkeyPa
     assert len(sides.call("usable", narrow, by="broker")["rules"]) == 2
     only = sides.token("only", "secret:use", paths=("shop/",))
     assert sides.use(session=only)["name"] == "shop/c"
+    assert sides.use(by=sides.token("near", "secret:broker", paths=("shop/",)))["name"] == "shop/c"
 
 
 @pytest.mark.parametrize("side", ["broker", "session"])

@@ -1,7 +1,7 @@
 """Uses: values that a broker gets, to use them for sessions, which never do."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import Any
 
@@ -104,19 +104,17 @@ class Uses:
             LimitReachedError: There are more secrets than a reply can have.
         """
         self._guard.require()
-        found = [one for one in _ruled(attempt.principal, MAX_USABLE) if _is_reached(one, broker)]
+        both = _both(attempt.principal, broker)
+        found = _ruled(both, MAX_USABLE) if both else []
         attempt.details["count"] = len(found)
         attempt.finish(Status.SUCCESS)
         return [(one.name, UseRule.of(rule)) for one in found for rule in one.use_rules]
 
     def _choose(self, target: Target, broker: Principal, attempt: Attempt) -> str:
         """Return the name of the secret whose rules include *target* best."""
-        session = attempt.principal
-        lengths = {
-            one.name: best(one.use_rules, target)[0]
-            for one in self._ruled_at(session, target.host)
-            if _is_reached(one, broker)
-        }
+        both = _both(attempt.principal, broker)
+        found = self._ruled_at(both, target.host) if both else ()
+        lengths = {one.name: best(one.use_rules, target)[0] for one in found}
         longest = max(lengths.values(), default=0)
         names = sorted(name for name, length in lengths.items() if length == longest)
         if not longest:
@@ -127,13 +125,13 @@ class Uses:
             raise RuleAmbiguousError(f"Several secrets have a rule for this request: {', '.join(names)}.")
         return names[0]
 
-    def _ruled_at(self, session: Principal, host: str) -> Sequence[Ruled]:
-        """Return the secrets that *session* reaches and whose rules have the *host*."""
-        key = "\0".join((session.namespace, host, *session.paths.texts))
+    def _ruled_at(self, both: Principal, host: str) -> Sequence[Ruled]:
+        """Return the secrets that *both* reach and whose rules have the *host*."""
+        key = "\0".join((both.namespace, host, *both.paths.texts))
         found = self._at_host.get(key)
         if found is None:
             since = monotonic()
-            found = _ruled(session, MAX_AT_HOST, {"use_rules.hosts": host})
+            found = _ruled(both, MAX_AT_HOST, {"use_rules.hosts": host})
             if found:
                 # Not none: a rule may be set at any moment, and anyone could fill the cache.
                 self._at_host.put(key, found, since=since)
@@ -150,6 +148,12 @@ def _credential(found: Fetch, target: Target) -> Credential:
     if len(found.plaintext) > MAX_VALUE_BYTES:
         raise UnusableValueError(f"The value has over {MAX_VALUE_BYTES} bytes.")
     return rule.credential(found.plaintext)
+
+
+def _both(session: Principal, broker: Principal) -> Principal | None:
+    """Return *session* with the paths that *broker* has, too; None if they have none in common."""
+    paths = session.paths.meet(broker.paths)
+    return None if paths is None else replace(session, paths=paths)
 
 
 def _ruled(principal: Principal, limit: int, only: Mapping[str, Any] = NO_CONDITION) -> list[Ruled]:
@@ -173,7 +177,3 @@ def _ruled(principal: Principal, limit: int, only: Mapping[str, Any] = NO_CONDIT
 def _rules(stored: Any) -> UseRules:
     """Return the *stored* rules; none if someone else has stored another form."""
     return stored if are_rules(stored) else ()
-
-
-def _is_reached(one: Ruled, principal: Principal) -> bool:
-    return principal.paths.include(one.name)
