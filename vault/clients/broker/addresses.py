@@ -12,8 +12,9 @@ from vault.common.networks import Network, contain, unmapped
 
 _RESOLVE_SECONDS = 5
 
-#: Addresses that only look like public ones: a cloud's metadata service, and those of a site.
-_OTHERS = (ip_network("168.63.129.16/32"), ip_network("fec0::/10"))
+#: Addresses that only look like public ones: a cloud's metadata service, those of a site, and reserved
+#: ones, with old forms of IPv4 (RFC 4291, RFC 2765).
+_OTHERS = tuple(map(ip_network, ("168.63.129.16/32", "fec0::/10", "::/8")))
 
 #: IPv6 addresses of machines with IPv4: behind a translator (RFC 6052).
 _TRANSLATED = IPv6Network("64:ff9b::/96")
