@@ -144,6 +144,13 @@ def test_connect_can_omit_443(world: World) -> None:
         assert client.reply().code == "host_refused"
 
 
+def test_a_host_that_is_no_text_is_refused(world: World) -> None:
+    """A tunnel whose Host is not UTF-8 is refused like any other one, and is no defect."""
+    with world.client() as client:
+        client.send(b"CONNECT %s HTTP/1.1\r\nHost: \xff\r\n\r\n" % world.authority.encode())
+        assert client.reply().code == "request_malformed"
+
+
 @pytest.mark.parametrize("host", _OTHER_HOSTS)
 def test_requests_are_for_the_host_of_the_tunnel(world: World, host: str) -> None:
     """A request in a tunnel whose Host is another one is 421, and not on record."""
@@ -289,6 +296,7 @@ def test_a_path_is_sent_as_it_is_on_record(world: World, target: str, path: str)
         b"Proxy-Authorization: \r\n",
         b"Proxy-Authorization: Basic\r\n",
         b"Proxy-Authorization: Basic !!!\r\n",
+        b"Proxy-Authorization: Basic \xff\r\n",
         b"Proxy-Authorization: Basic " + b64encode(b"no-colon") + b"\r\n",
         b"Proxy-Authorization: Basic " + b64encode(b"x:") + b"\r\n",
         b"Proxy-Authorization: Basic " + b64encode(b"x:a b") + b"\r\n",

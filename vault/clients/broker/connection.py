@@ -1,7 +1,6 @@
 """The connection of a client: its tunnel to one host, and the requests in it."""
 
 import asyncio
-import binascii
 import logging
 import re
 import ssl
@@ -126,7 +125,7 @@ class Connection:
             authority is None
             # Node.js omits the port 443.
             or not Origin(authority, has_tls=True).is_host(
-                named.get(b"host", exchange.request.target).decode()
+                named.get(b"host", exchange.request.target).decode("latin-1")
             )
         ):
             raise malformed("has a target that is no host with its port, or another one than Host")
@@ -194,7 +193,8 @@ class Connection:
 def _password(credential: str) -> str:
     try:
         return b64decode(credential, validate=True).decode().partition(":")[2]
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:
+        # Of base64 and of UTF-8.
         return ""
 
 
