@@ -94,6 +94,30 @@ def test_a_long_reply_passes(world: World) -> None:
         assert found == size
 
 
+def test_small_chunks_of_a_reply_pass_together(world: World) -> None:
+    """A host cannot make the broker send a piece of its own for each byte: other requests would wait."""
+    count = 20_000
+    world.host.reply = lambda _: [
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nk\r\n" * count + b"0\r\n\r\n"
+    ]
+    with world.tunnel() as client:
+        client.send(world.request())
+        assert client.until(b"\r\n\r\n").startswith(b"HTTP/1.1 200 ")
+        framed = client.until(b"\r\n0\r\n\r\n")
+    assert framed.count(b"k") == count
+    assert framed.count(b"\r\n") < count / 100
+
+
+def test_small_chunks_of_a_request_pass_together(world: World) -> None:
+    """Nor can a client, for the host."""
+    count = 20_000
+    with world.tunnel() as client:
+        client.send(world.request("POST", "/v1/charges", "Transfer-Encoding: chunked"))
+        client.send(b"1\r\nk\r\n" * count + b"0\r\n\r\n")
+        assert client.reply().status == 200
+    assert world.host.arrived[0].body == b"k" * count
+
+
 def test_events_pass_at_once(world: World) -> None:
     """Each event of a stream arrives before the next one is sent."""
     seen = Event()

@@ -126,28 +126,36 @@ class Exchange:
         """Send *head* and the body on, then wait until the client leaves."""
         await _sent(passing, head)
         sent = 0
-        while isinstance(event := await self._request_event(), h11.Data):
-            sent += len(event.data)
+        while data := await self._body():
+            sent += len(data)
             if sent > MAX_BODY_BYTES:
                 raise _too_large()
-            await _sent(passing, event)
+            await _sent(passing, h11.Data(data=data))
         await _sent(passing, h11.EndOfMessage())
         self._client.unread(self._http.trailing_data[0])
         await self._until_left()
 
-    async def _request_event(self) -> Any:
+    async def _body(self) -> bytes:
+        """Return the next bytes of the body, of all chunks that have arrived; empty at its end."""
+        data = bytearray()
         try:
-            while (event := self._http.next_event()) is h11.NEED_DATA:
-                if self._http.they_are_waiting_for_100_continue:
-                    await self._client.send(
-                        self._http.send(
-                            h11.InformationalResponse(status_code=HTTPStatus.CONTINUE, headers=[])
-                        )
-                    )
-                self._http.receive_data(await self._client.receive(_BODY_SECONDS))
+            while self._http.their_state is h11.SEND_BODY:
+                event = self._http.next_event()
+                if isinstance(event, h11.Data):
+                    data += event.data
+                elif event is h11.NEED_DATA and data:
+                    break
+                elif event is h11.NEED_DATA:
+                    await self._receive()
         except h11.RemoteProtocolError:
             raise malformed("has a malformed body") from None
-        return event
+        return bytes(data)
+
+    async def _receive(self) -> None:
+        if self._http.they_are_waiting_for_100_continue:
+            going_on = h11.InformationalResponse(status_code=HTTPStatus.CONTINUE, headers=[])
+            await self._client.send(self._http.send(going_on))
+        self._http.receive_data(await self._client.receive(_BODY_SECONDS))
 
     async def _until_left(self) -> NoReturn:
         data = await self._client.receive(None)

@@ -168,18 +168,21 @@ class UpstreamExchange:
             ) from None
 
     async def body(self) -> bytes | None:
-        """Return the next bytes of the reply's body; None at its end.
+        """Return the next bytes of the reply's body, of all chunks that have arrived; None at its end.
 
         Raises:
             PeerGoneError: The host breaks off, or breaks a rule.
         """
-        while True:
-            try:
+        data = bytearray()
+        try:
+            while self._http.their_state is h11.SEND_BODY:
                 event = self._http.next_event()
                 if isinstance(event, h11.Data):
-                    return bytes(event.data)
-                if isinstance(event, h11.EndOfMessage):
-                    return None
-                self._http.receive_data(await self._stream.receive(_REPLY_SECONDS))
-            except h11.RemoteProtocolError:
-                raise PeerGoneError from None
+                    data += event.data
+                elif event is h11.NEED_DATA and data:
+                    break
+                elif event is h11.NEED_DATA:
+                    self._http.receive_data(await self._stream.receive(_REPLY_SECONDS))
+        except h11.RemoteProtocolError:
+            raise PeerGoneError from None
+        return bytes(data) or None
