@@ -347,12 +347,13 @@ def test_a_client_that_does_not_read_is_cut(world: World, monkeypatch: pytest.Mo
         assert over.wait(30)
 
 
-def test_too_many_requests_are_refused(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond 200 requests at once, the next is 503, and not on record."""
+@pytest.mark.parametrize("limit", ["places", "of_owner"])
+def test_too_many_requests_are_refused(world: World, monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    """Beyond 200 requests at once, or 150 of one session, the next is 503, and not on record."""
     over = Event()
     world.host.reply = after(over, OK)
     with world.tunnel() as client, world.tunnel() as other:
-        monkeypatch.setattr(world.parts.slots, "_value", 1)
+        monkeypatch.setattr(world.parts.requests, f"_{limit}", 1)
         client.send(world.request())
         wait_until(lambda: world.host.arrived)
         other.send(world.request())
@@ -363,14 +364,29 @@ def test_too_many_requests_are_refused(world: World, monkeypatch: pytest.MonkeyP
     assert len(world.service.uses) == 1
 
 
-def test_too_many_connections_are_closed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond the limit of connections, the next is closed at once."""
+def test_one_session_leaves_requests_to_others(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one session has as many requests as it can, another one is answered."""
+    monkeypatch.setattr(world.parts.requests, "_of_owner", 1)
+    assert world.parts.requests.take("another session")
     with world.tunnel() as client:
-        monkeypatch.setattr(proxy, "_MAX_CONNECTIONS", 1)
-        with world.client() as other:
-            assert other.rest() == b""
         client.send(world.request())
         assert client.reply().status == 200
+
+
+def test_too_many_connections_are_closed(world: World) -> None:
+    """Beyond 300 connections of one address, its next is closed at once; another address still gets one."""
+    host, port = world.address
+    with ExitStack() as kept:
+
+        def connect(source: str) -> socket.socket:
+            return kept.enter_context(socket.create_connection((host, port), 30, (source, 0)))
+
+        for _ in range(proxy._MAX_CONNECTIONS_OF_CLIENT):
+            connect("127.0.0.1")
+        assert connect("127.0.0.1").recv(1) == b""
+        other = connect("127.0.0.2")
+        other.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        assert other.recv(1) == b"H"
 
 
 def test_an_opened_host_is_tunnelled() -> None:

@@ -1,10 +1,17 @@
 """The service's say: nothing leaves without it, and its refusals reach the client."""
 
+import asyncio
+from collections.abc import Mapping
+from threading import Event
+from typing import Any
+
 import pytest
 
 from tests.clients.broker.service import SESSION, VALUE, Rule
 from tests.clients.broker.world import World, basic
 from tests.support.waiting import wait_until
+from vault.clients.broker.service import Session, Uses
+from vault.toolkit.client.service import Service
 
 
 def test_each_request_is_on_record_first(world: World) -> None:
@@ -165,3 +172,25 @@ def test_old_answers_are_forgotten(world: World, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("vault.clients.broker.service._PAUSE_SECONDS", 0.0)
     assert world.ask(world.request()).status == 200
     wait_until(lambda: not world.parts.uses._asked)
+
+
+def test_calls_for_one_address_leave_some_to_others() -> None:
+    """While as many calls for one address wait as it can have, that for another one is answered."""
+    over = Event()
+
+    class Waiting(Service):
+        def call(self, _path: str, body: Mapping[str, Any], **_: Any) -> dict[str, Any]:
+            if body["client"] == "busy":
+                over.wait(30)
+            return {"rules": []}
+
+    async def ask() -> None:
+        uses = Uses(lambda token: Waiting("http://127.0.0.1:1", token), lambda: "a")
+        busy = [asyncio.create_task(uses.require(Session(f"{number}", "busy"))) for number in range(20)]
+        await uses.require(Session("a", "idle"))
+        assert not any(task.done() for task in busy)
+        over.set()
+        await asyncio.gather(*busy)
+        uses.close()
+
+    asyncio.run(ask())

@@ -1,6 +1,5 @@
 """The command `broker`: programs use secrets that they never get."""
 
-import asyncio
 import logging
 import shlex
 import ssl
@@ -15,8 +14,9 @@ from vault.clients.broker import environment
 from vault.clients.broker.addresses import Addresses
 from vault.clients.broker.authority import CertificateAuthority
 from vault.clients.broker.connection import Parts
-from vault.clients.broker.proxy import MAX_REQUESTS, Address, serving
+from vault.clients.broker.proxy import MAX_REQUESTS, MAX_REQUESTS_OF_SESSION, Address, serving
 from vault.clients.broker.service import Uses
+from vault.clients.broker.shares import Shares
 from vault.clients.broker.targets import Authority
 from vault.clients.delivery.client import TokenFile
 from vault.clients.delivery.options import FILE, connection_options, failures, log_option, wait_until_stopped
@@ -253,7 +253,7 @@ def parts_of(
         addresses=Addresses(networks),
         trust=_trust(upstream_ca),
         opened=frozenset(opened),
-        slots=asyncio.Semaphore(MAX_REQUESTS),
+        requests=Shares(MAX_REQUESTS, MAX_REQUESTS_OF_SESSION),
     )
 
 

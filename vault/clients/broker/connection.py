@@ -1,6 +1,5 @@
 """The connection of a client: its tunnel to one host, and the requests in it."""
 
-import asyncio
 import logging
 import re
 import ssl
@@ -17,6 +16,7 @@ from vault.clients.broker.authority import CertificateAuthority
 from vault.clients.broker.exchange import Exchange, Passage, first, send_problem
 from vault.clients.broker.problems import RefusedError, malformed
 from vault.clients.broker.service import Session, Uses
+from vault.clients.broker.shares import Shares
 from vault.clients.broker.stream import PeerGoneError, Stream
 from vault.clients.broker.targets import Authority, Origin, split_url
 from vault.clients.broker.upstream import Upstream, connected
@@ -48,8 +48,8 @@ class Parts:
     trust: ssl.SSLContext
     #: Hosts to which tunnels are not intercepted.
     opened: Collection[Authority]
-    #: One for each request at a time.
-    slots: asyncio.Semaphore
+    #: Of the requests at a time, by session.
+    requests: Shares
 
 
 class Connection:
@@ -71,7 +71,8 @@ class Connection:
         seconds = _FIRST_SECONDS
         try:
             while await self._answer(seconds):
-                seconds = _IDLE_SECONDS
+                # Whoever has shown no session does not keep a connection.
+                seconds = _IDLE_SECONDS if self._passage else _FIRST_SECONDS
         finally:
             if self._passage:
                 self._passage.upstream.abort()
@@ -101,19 +102,25 @@ class Connection:
         return False
 
     async def _relay(self, exchange: Exchange) -> None:
-        if self._parts.slots.locked():
+        target, passage = self._way(exchange)
+        if not self._parts.requests.take(passage.session):
             raise RefusedError(
                 HTTPStatus.SERVICE_UNAVAILABLE,
                 "too_many_requests",
-                "The broker has as many requests as it can: try again later.",
+                "The broker has as many requests as it can, or as it can of one session: try again later.",
                 headers={"Retry-After": "1"},
             )
-        async with self._parts.slots:
-            if self._is_tunnel and self._passage:
-                await exchange.relay(exchange.target, self._passage)
-                return
-            origin, target = split_url(exchange.target)
-            await exchange.relay(target, self._pass(origin, self._session(exchange)))
+        try:
+            await exchange.relay(target, passage)
+        finally:
+            self._parts.requests.free(passage.session)
+
+    def _way(self, exchange: Exchange) -> tuple[str, Passage]:
+        """Return the target of a request at its host, and the way there."""
+        if self._is_tunnel and self._passage:
+            return exchange.target, self._passage
+        origin, target = split_url(exchange.target)
+        return target, self._pass(origin, self._session(exchange))
 
     async def _connect(self, exchange: Exchange) -> bool:
         """Begin a tunnel, and return whether it is intercepted; one that is not has ended by then."""

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from threading import Thread
 
 from vault.clients.broker.connection import Connection, Parts
+from vault.clients.broker.shares import Shares
 from vault.clients.broker.stream import PeerGoneError, Stream
 from vault.clients.broker.wire import Wire
 from vault.common.observability import logs
@@ -20,6 +21,8 @@ Address = tuple[str, int]
 #: Requests at once, and connections, most of which wait for their next request. Each can have two open files,
 #: and a process 1,024.
 MAX_REQUESTS, _MAX_CONNECTIONS = 200, 400
+#: Those of one session, and of one address.
+MAX_REQUESTS_OF_SESSION, _MAX_CONNECTIONS_OF_CLIENT = 150, 300
 
 
 @contextmanager
@@ -52,6 +55,7 @@ class Proxy:
         self._parts = parts
         self._tls = tls
         self._connections: set[asyncio.Task[None]] = set()
+        self._shares = Shares(_MAX_CONNECTIONS, _MAX_CONNECTIONS_OF_CLIENT)
 
     async def run(self, address: Address, started: Future[tuple[Address, Callable[[], object]]]) -> None:
         """Listen at *address*, and set the one with its port, and what stops this, in *started*."""
@@ -68,13 +72,15 @@ class Proxy:
         self._parts.uses.close()
 
     def _accept(self, wire: Wire) -> None:
-        if len(self._connections) >= _MAX_CONNECTIONS:
+        peer = wire.peer
+        if not self._shares.take(peer):
             logger.warning("too many connections")
             wire.abort()
             return
         task = asyncio.create_task(self._serve(Stream(wire)))
         self._connections.add(task)
         task.add_done_callback(self._connections.discard)
+        task.add_done_callback(lambda _: self._shares.free(peer))
 
     async def _serve(self, client: Stream) -> None:
         try:

@@ -9,6 +9,7 @@ from functools import partial
 from http import HTTPStatus
 from time import monotonic
 from typing import Any, NoReturn
+from weakref import WeakValueDictionary
 
 from vault.clients.broker.problems import RefusedError
 from vault.clients.broker.targets import Origin
@@ -19,8 +20,8 @@ from vault.toolkit.client.service import Service
 #: The time of a call, with its wait for a thread.
 _CALL_SECONDS = 5
 
-#: Calls at once: as many as the client keeps connections.
-_MAX_CALLS = 16
+#: Calls at once: as many as the client keeps connections; and for one address, so that others get their turn.
+_MAX_CALLS, _MAX_CALLS_OF_CLIENT = 16, 12
 
 #: The time between two looks at a session, and how old an answer can be for a new tunnel. The service itself
 #: takes up to 3 s to notice a revocation: within 5 s, it has an effect here.
@@ -91,6 +92,8 @@ class Uses:
         self._threads = ThreadPoolExecutor(_MAX_CALLS, thread_name_prefix="uses")
         #: However many requests of a session want to know its hosts, one call asks.
         self._asked: dict[Session, _Asked] = {}
+        #: By address, the turns of its calls.
+        self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     def close(self) -> None:
         """Close the threads."""
@@ -113,6 +116,7 @@ class Uses:
             try:
                 await asked.require(host)
             except RefusedError as error:
+                # Too many requests end it: else, many invalid ones would keep a revoked session's reply running.
                 if error.status != HTTPStatus.SERVICE_UNAVAILABLE:
                     raise
             wait = _PAUSE_SECONDS - asked.age
@@ -157,10 +161,11 @@ class Uses:
 
     async def _call(self, operation: str, session: Session, body: Mapping[str, Any]) -> dict[str, Any]:
         sent = {"session": session.token, "client": session.client, **body}
-        calling = asyncio.get_running_loop().run_in_executor(self._threads, self._called, operation, sent)
+        turns = self._turns.setdefault(session.client, asyncio.Semaphore(_MAX_CALLS_OF_CLIENT))
+        loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(_CALL_SECONDS):
-                return await calling
+            async with asyncio.timeout(_CALL_SECONDS), turns:
+                return await loop.run_in_executor(self._threads, self._called, operation, sent)
         except ServiceRefusedError as error:
             raise _refusal(error) from None
         except (NotDeliveredError, VaultError, TimeoutError):

@@ -22,6 +22,7 @@ _QUERY = re.compile('[!"$-~]*')
 _ESCAPE = re.compile("%([0-9A-Fa-f]{2})")
 _PLAIN = re.compile("[A-Za-z0-9._~-]")
 _SEPARATORS = frozenset("/\\")
+_CUT = re.compile("[;?#]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +122,10 @@ def _path_flaw(path: str) -> str:
         decoded = _decoded(path)
     except UnicodeDecodeError:
         return "must have a path in UTF-8"
-    # Some servers decode twice, drop what follows a semicolon, or drop spaces.
+    # Some servers decode twice, drop what follows one of these characters, or drop spaces.
     if any(_is_refused(digits) for digits in _ESCAPE.findall(decoded)):
         return "must not have a path that is escaped twice"
-    if any(part.partition(";")[0].strip() in (".", "..") for part in decoded.split("/")):
+    if any(_CUT.split(part)[0].strip() in (".", "..") for part in decoded.split("/")):
         return "must not have . or .. in its path"
     return ""
 

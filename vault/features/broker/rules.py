@@ -227,7 +227,8 @@ def header_flaw(text: str) -> str:
     """Return the rule that *text* breaks as the name of a header; empty if it breaks none."""
     if not re.fullmatch(HEADER_PATTERN, text):
         return "must be the name of a header"
-    if text.lower() in _REFUSED_HEADERS:
+    # Some servers read an underscore as a hyphen.
+    if text.lower().replace("_", "-") in _REFUSED_HEADERS:
         return "must be a header that is not of a connection, Host, Content-Length or Cookie"
     return ""
 
