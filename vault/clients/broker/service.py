@@ -116,7 +116,7 @@ class Uses:
             try:
                 await asked.require(host)
             except RefusedError as error:
-                # Too many requests end it: else, many invalid ones would keep a revoked session's reply running.
+                # Not after too many requests: invalid ones would keep the reply of a revoked session running.
                 if error.status != HTTPStatus.SERVICE_UNAVAILABLE:
                     raise
             wait = _PAUSE_SECONDS - asked.age
